@@ -1,0 +1,114 @@
+"""Losses and accuracies on the sets of pairs, and the restricted and excluded loss of Nanda et al. 2023."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from grok_sweep.measures.evaluation import Evaluation
+from grok_sweep.tasks import Task
+
+
+def pair_sets(task: Task) -> dict[str, Bool[Tensor, " n_pairs"]]:
+    """train, test, all, and the two parts of test: swap (the swapped pair is trained on) and novel."""
+    sets = {
+        "train": task.train_mask,
+        "test": task.test_mask,
+        "swap": task.swap_mask,
+        "novel": task.novel_mask,
+        "all": torch.ones_like(task.train_mask),
+    }
+    return {name: mask for name, mask in sets.items() if bool(mask.any())}
+
+
+def losses_and_accuracies(evaluation: Evaluation) -> dict[str, float]:
+    """Mean float64 cross-entropy (nats, p answer classes) and share of right answers on each set of pairs.
+
+    A set without pairs is absent.
+    """
+    sets = pair_sets(evaluation.task)
+    losses = {f"{name}_loss": float(evaluation.pair_losses[mask].mean()) for name, mask in sets.items()}
+    correct = evaluation.correct.double()
+    return losses | {f"{name}_acc": float(correct[mask].mean()) for name, mask in sets.items() if name != "all"}
+
+
+def objective(evaluation: Evaluation) -> float:
+    """What training lowers: float64 cross-entropy (nats) on the train pairs over *all* outputs.
+
+    With an output for "=" it differs from train_loss at the start (ln(p+1) against ln p) and agrees with it
+    to 7 digits once trained.
+    """
+    mask = evaluation.task.train_mask
+    return float(torch.nn.functional.cross_entropy(evaluation.outputs[mask], evaluation.task.labels[mask]))
+
+
+def restricted_loss(
+    evaluation: Evaluation, key_freqs: list[int] | None = None, mask: Bool[Tensor, " n_pairs"] | None = None
+) -> float | None:
+    """Loss (nats, mean over all pairs) of the logits' key-frequency part alone: what the circuit achieves.
+
+    L_R = P_K L + the mean of L over all pairs, per class; P_K projects on cos w_k(a+b) and sin w_k(a+b) for k
+    in K (10 directions for five frequencies). Nanda et al. 2023, section 5.1, and the authors' code.
+    None where there are no key frequencies.
+
+    Args:
+        key_freqs: K; default: this network's own (online K), by the largest gap.
+        mask: average over these pairs; default: all, as the authors' code.
+    """
+    key_freqs = key_freqs or evaluation.key_freqs.freqs
+    if key_freqs is None:
+        return None
+    restricted = evaluation.sum_waves(key_freqs) + evaluation.logits.mean(0)
+    labels = evaluation.task.labels[evaluation.pairs_by_sum[:, 0]][:, None]
+    relative = (restricted - restricted.gather(1, labels)).scatter_(1, labels, -torch.inf)
+    logs = relative.logsumexp(1)
+    by_sum = torch.logaddexp(logs, torch.zeros_like(logs))
+    labels_of_pairs = evaluation.task.labels if mask is None else evaluation.task.labels[mask]
+    return float(by_sum[labels_of_pairs].mean())
+
+
+def excluded_loss(
+    evaluation: Evaluation, key_freqs: list[int] | None = None, mask: Bool[Tensor, " n_pairs"] | None = None
+) -> float | None:
+    """Train loss (nats) of the logits without their key-frequency part: what memory achieves alone.
+
+    L_X = L - P_K L, the projection's coefficients taken over all pairs. Rises while the generalising circuit
+    forms. Nanda et al. 2023, section 5.1 ("full" in the authors' notebook). None where there are no key
+    frequencies.
+
+    Args:
+        key_freqs: K; default: this network's own (online K), by the largest gap.
+        mask: average over these pairs; default: the train pairs.
+    """
+    key_freqs = key_freqs or evaluation.key_freqs.freqs
+    if key_freqs is None:
+        return None
+    mask = evaluation.task.train_mask if mask is None else mask
+    return float(evaluation.excluded_losses(evaluation.sum_waves(key_freqs)[None], mask)[0])
+
+
+def excluded_loss_k(evaluation: Evaluation) -> list[float]:
+    """Train loss (nats) after removing one frequency, for k = 1..n//2. The paper's figure 15, for every k."""
+    return evaluation.excluded_loss_k.tolist()
+
+
+def excluded_loss_max(evaluation: Evaluation) -> float:
+    """The largest of excluded_loss_k: needs no key frequencies. Nanda et al. 2023, footnote 3."""
+    return float(evaluation.excluded_loss_k.max())
+
+
+def key_freqs(evaluation: Evaluation) -> list[int] | None:
+    """This network's own key frequencies, sorted; None where the gap is below 1.5 decades."""
+    return evaluation.key_freqs.freqs
+
+
+def n_key_freqs(evaluation: Evaluation) -> int | None:
+    """Their number."""
+    freqs = evaluation.key_freqs.freqs
+    return None if freqs is None else len(freqs)
+
+
+def key_gap(evaluation: Evaluation) -> float:
+    """The largest gap in log10(excluded_k - train_loss), in decades: how clearly the key frequencies stand out."""
+    return evaluation.key_freqs.gap

@@ -1,0 +1,31 @@
+"""A row of metrics.jsonl: what is logged of one state of training. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grok_sweep.measures.evaluation import Evaluation
+from grok_sweep.measures.losses import losses_and_accuracies, objective
+from grok_sweep.measures.table import MEASURES
+from grok_sweep.models.parameters import weights_hash
+from grok_sweep.train import TrainState
+
+
+def row(state: TrainState, evaluation: Evaluation) -> dict[str, Any]:
+    """Step, losses and accuracies, the norms of the last update, and the hash of the weights.
+
+    grad_norm is that of the gradient which made the last update, taken at the weights before it; absent at
+    step 0.
+    """
+    values: dict[str, Any] = {"step": state.step, "objective": objective(evaluation)}
+    values |= losses_and_accuracies(evaluation)
+    if state.gradient is not None and state.update is not None:
+        values["grad_norm"] = float(state.gradient.double().norm())
+        values["update_norm"] = float(state.update.double().norm())
+    values["weights_hash"] = weights_hash(state.weights)
+    return values
+
+
+def measured(evaluation: Evaluation, names: list[str], vectors: bool) -> dict[str, Any]:
+    """The measures `names` in their order: the per-frequency lists (vectors=True) or all others."""
+    return {name: MEASURES[name].load()(evaluation) for name in names if MEASURES[name].is_vector == vectors}

@@ -1,0 +1,44 @@
+"""Sparsity in the Fourier basis, and the norm of the weights."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from grok_sweep import fourier
+from grok_sweep.measures.evaluation import Evaluation
+from grok_sweep.models.parameters import Weights
+
+
+def gini(x: Float[Tensor, " n"]) -> float:
+    """Gini coefficient of n values >= 0: 0 where all are equal, (n - 1) / n where one holds all.
+
+    sum_i (2i - n - 1) x_(i) / (n sum x), x sorted ascending, i from 1. Hurley and Rickard 2009.
+    """
+    n = len(x)
+    ranks = 2 * torch.arange(1, n + 1, dtype=x.dtype, device=x.device) - n - 1
+    return float((ranks * x.sort().values).sum() / (n * x.sum()))
+
+
+def neuron_logit_map(weights: Weights, p: int) -> Float[Tensor, "d_mlp p"]:
+    """W_L = W_out @ W_U over the p answer classes, float64."""
+    return weights["W_out"].double() @ weights["W_U"][:, :p].double()
+
+
+def gini_W_E(evaluation: Evaluation) -> float:
+    """Gini of the Fourier component norms of W_E over the p numbers: the constant left out, cosine and sine apart.
+
+    Nanda et al. 2023, appendix C.2; which components count is our choice (it moves the value by 1-2 %).
+    """
+    return gini(fourier.component_norms(evaluation.weights["W_E"][: evaluation.task.p])[1:])
+
+
+def gini_W_L(evaluation: Evaluation) -> float:
+    """The same for W_L = W_out @ W_U, over its answer classes."""
+    return gini(fourier.component_norms(neuron_logit_map(evaluation.weights, evaluation.task.p).T)[1:])
+
+
+def sum_sq_weights(evaluation: Evaluation) -> float:
+    """Sum of squares of all parameters, biases included. Nanda et al. 2023, figure 7."""
+    return sum(float(w.double().square().sum()) for w in evaluation.weights.values())

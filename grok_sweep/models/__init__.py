@@ -1,0 +1,1 @@
+"""Networks: named weights in the field's words, and their forward pass."""

@@ -1,0 +1,177 @@
+"""What a run leaves behind while it trains: rows, checkpoints, status, its mirror; and how it goes on from them.
+
+The order of writes is the promise: a row, then the checkpoint that covers it, then the mirror. Whatever moment a
+run is killed at, cutting the rows back to the checkpoint and training on repeats it exactly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from grok_sweep.config import RunConfig, flat, run_id
+from grok_sweep.loggers import Mirror, NoMirror
+from grok_sweep.measures.schedule import Schedule, stop_step
+from grok_sweep.measures.table import MEASURES
+from grok_sweep.models.parameters import Shapes, flatten, unflatten
+from grok_sweep.optimizers import AdamState
+from grok_sweep.store import RunDir, State, finite, write_json
+from grok_sweep.train import TrainState
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Recorder:
+    """The folder of one run, opened by the one process that holds it.
+
+    Attributes:
+        rows: all rows so far, those of earlier attempts included, as the file holds them.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run_dir: RunDir,
+        shapes: Shapes,
+        rows_at: Schedule,
+        conditions: dict[str, Any],
+        check: Callable[[], None],
+    ) -> None:
+        """Clear away what a killed attempt left half-written, and keep what its checkpoint covers."""
+        check()
+        self._config, self._dir, self._shapes, self._check = config, run_dir, shapes, check
+        run_dir.path.mkdir(parents=True, exist_ok=True)
+        for leftover in run_dir.path.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        loaded = _load(run_dir)
+        self._tensors, facts = loaded or ({}, {"step": 0, "seconds": 0.0, "conditions": []})
+        self._resumed_from: int | None = facts["step"] if loaded else None
+        self._seconds_before: float = facts["seconds"]
+        self._conditions: list[dict[str, Any]] = [c for c in facts["conditions"] if c != conditions] + [conditions]
+        self.rows = _kept(run_dir.rows(), facts["step"], rows_at, config) if loaded else []
+        self._n_mirrored = 0
+        self._mirror: Mirror = NoMirror()
+        self._started = self._saved = time.monotonic()
+        run_dir.settings_file.unlink(missing_ok=True)
+        write_json(run_dir.settings_file, flat(config))
+        self._metrics = run_dir.open_metrics(self.rows)
+
+    @property
+    def is_bitwise(self) -> bool:
+        """True where every attempt ran under the same conditions."""
+        return len(self._conditions) == 1
+
+    @property
+    def last_step(self) -> int:
+        """Step of the last row; -1 before the first."""
+        return self.rows[-1]["step"] if self.rows else -1
+
+    def begin(self, mirror: Mirror) -> None:
+        """Say in the log how this attempt starts, show the kept rows to the mirror, and be running."""
+        self._mirror = mirror
+        if self._resumed_from is None:
+            self._dir.log(f"started: run {run_id(self._config)}, {self._config.n_steps} steps")
+        else:
+            self._dir.log(f"resumed at step {self._resumed_from} with {len(self.rows)} rows")
+        if not self.is_bitwise:
+            self._dir.log(f"conditions changed, numbers may differ in rounding from here: {self._conditions}")
+        self._mirror_rows()
+        self._status(State.running, self._resumed_from or 0)
+
+    def resumed_state(self, device: torch.device) -> TrainState | None:
+        """The state that the checkpoint holds; None where there is none."""
+        if self._resumed_from is None:
+            return None
+
+        def vector(prefix: str) -> Tensor:
+            parts = {n[len(prefix) :]: t for n, t in self._tensors.items() if n.startswith(prefix)}
+            return flatten(parts, self._shapes).to(device)
+
+        weights = flatten({n: t for n, t in self._tensors.items() if "/" not in n}, self._shapes).to(device)
+        moments = [vector(f"{name}/") for name in _MOMENTS]
+        return TrainState(self._resumed_from, weights, AdamState(moments[0], moments[1], self._resumed_from))
+
+    def append(self, values: Mapping[str, Any]) -> None:
+        """Write one row; `seconds` is the time trained, all attempts together."""
+        self._check()
+        row = {name: finite(value) for name, value in values.items()} | {"seconds": round(self._seconds(), 3)}
+        self._metrics.append(row)
+        self.rows.append(row)
+
+    def snapshot(self, state: TrainState) -> None:
+        """Keep the weights of this step."""
+        self._check()
+        self._dir.save_snapshot(state.step, unflatten(state.weights, self._shapes))
+
+    def checkpoint_if_due(self, state: TrainState) -> None:
+        if time.monotonic() - self._saved >= self._config.checkpoint.every_s:
+            self.checkpoint(state)
+            self._status(State.running, state.step)
+
+    def checkpoint(self, state: TrainState) -> None:
+        """Make this state the one that a killed run goes on from, then show its rows to the mirror."""
+        self._check()
+        self._metrics.sync()
+        tensors = unflatten(state.weights, self._shapes)
+        for name in _MOMENTS:
+            moments = unflatten(getattr(state.optimizer, name), self._shapes)
+            tensors |= {f"{name}/{of}": tensor for of, tensor in moments.items()}
+        facts = {"step": state.step, "seconds": self._seconds(), "conditions": self._conditions}
+        self._dir.save_checkpoint(tensors, facts)
+        self._saved = time.monotonic()
+        self._mirror_rows()
+
+    def finish(self, state: State, step: int, end: str | None, summary: Mapping[str, Any]) -> None:
+        """Summary, mirror, status and log of an attempt that ended by itself."""
+        self._check()
+        if state is not State.interrupted:
+            write_json(self._dir.summary_file, summary)
+        self._mirror_rows()
+        self._mirror.finish(summary, ok=state is not State.diverged)
+        self._status(state, step, end)
+        self._dir.log(f"{state.value} at step {step}" + (f" ({end})" if end else ""))
+        self._metrics.close()
+
+    def _mirror_rows(self) -> None:
+        self._mirror.rows(self.rows[self._n_mirrored :])
+        self._n_mirrored = len(self.rows)
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def _status(self, state: State, step: int, end: str | None = None) -> None:
+        self._dir.write_status(state, step=step, n_steps=self._config.n_steps, end=end, error=None)
+
+
+def _load(run_dir: RunDir) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The checkpoint, where its rows are there too; without rows the run starts anew."""
+    loaded = run_dir.load_checkpoint()
+    if loaded is None:
+        return None
+    if not run_dir.rows():
+        run_dir.log("checkpoint without metrics.jsonl: starting anew")
+        return None
+    return loaded
+
+
+def _kept(rows: list[dict[str, Any]], step: int, rows_at: Schedule, config: RunConfig) -> list[dict[str, Any]]:
+    """The rows that a checkpoint at `step` covers, as a run of the present length has them.
+
+    A shorter run ended with a full row of its own: where more steps are asked for, that row goes, or loses the
+    lists that it would not have had.
+    """
+    kept = [row for row in rows if row["step"] <= step]
+    stopped = stop_step(kept, config.stop)
+    ends_here = kept and kept[-1]["step"] == min(config.n_steps, stopped or config.n_steps)
+    if not kept or ends_here:
+        return kept
+    last = kept[-1]
+    if last["step"] not in rows_at:
+        return kept[:-1]
+    if last["step"] not in rows_at.with_vectors:
+        kept[-1] = {n: v for n, v in last.items() if n not in MEASURES or not MEASURES[n].is_vector}
+    return kept

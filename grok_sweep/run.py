@@ -1,0 +1,208 @@
+"""One run, from settings to summary: the main path, in the order in which it happens."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grok_sweep import train
+from grok_sweep.config import RunConfig, identity, require_valid, resolved, run_id
+from grok_sweep.loggers import open_mirror
+from grok_sweep.measures.evaluation import evaluate
+from grok_sweep.measures.rows import measured, row
+from grok_sweep.measures.schedule import Schedule, schedule, stop_step
+from grok_sweep.measures.table import problems as measure_problems
+from grok_sweep.models.parameters import unflatten
+from grok_sweep.provenance import add_attempt, environment
+from grok_sweep.recorder import Recorder
+from grok_sweep.store import RunDir, State
+from grok_sweep.summary import summarise
+from grok_sweep.tasks import Task, make_task
+from grok_sweep.train import TrainState
+
+TICK_S = 1.0
+"""Seconds between looks at the claim, the clock of the checkpoint, and reports."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is; `row` is its last logged one."""
+
+    run_id: str
+    step: int
+    n_steps: int
+    row: dict[str, Any]
+    steps_per_s: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the surroundings of a run may ask of it.
+
+    Attributes:
+        check: called before every write; raises where the run is no longer ours.
+        stop: True: write a checkpoint and leave.
+        report: hears how far the run is, at most every TICK_S seconds and at its end.
+    """
+
+    check: Callable[[], None] = lambda: None
+    stop: Callable[[], bool] = lambda: False
+    report: Callable[[Progress], None] = lambda progress: None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended; `end` is n_steps or stop_rule where the run is done."""
+
+    state: State
+    step: int
+    end: str | None = None
+
+
+def run_one(config: RunConfig, path: str | Path, hooks: Hooks | None = None) -> State:
+    """Train one network, or go on where an earlier attempt stopped; everything it says is under `path`.
+
+    Returns done, diverged or interrupted. The same settings give the same rows and weights, bit for bit, however
+    often the run was killed and started again (on the same device, threads and library).
+
+    Raises:
+        ValueError: wrong settings, or a folder that belongs to others.
+        OSError: the folder cannot be written.
+    """
+    hooks = hooks or Hooks()
+    config = resolved(config)
+    require_valid(config)
+    if unknown := measure_problems(config.measures.names):
+        raise ValueError(unknown[0])
+    run_dir = _own_folder(config, RunDir(path))
+    device = choose_device(config.device)
+
+    task = make_task(config.data)
+    fixed = train.setup(config, task, device)
+    rows_at = schedule(config.measures, config.n_steps)
+    facts = environment(device)
+
+    recorder = Recorder(config, run_dir, fixed.shapes, rows_at, facts, hooks.check)
+    state = recorder.resumed_state(device) or train.initial_state(config, device)
+    recorder.begin(open_mirror(config, run_dir, run_id(config), run_dir.log))
+    add_attempt(run_dir, state.step, facts)
+    outcome = _follow(_Run(config, fixed, task.to(device), rows_at, recorder, hooks, state.step), state)
+
+    summary = summarise(config, recorder.rows, outcome.step, outcome.end, bitwise=recorder.is_bitwise)
+    if outcome.state is State.diverged:
+        summary["diverged_at"] = outcome.step
+    recorder.finish(outcome.state, outcome.step, outcome.end, summary)
+    return outcome.state
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that the setting names; auto is cuda where there is one. ValueError where there is none."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device={name}: torch finds {torch.cuda.device_count()} CUDA devices here; use device=cpu or auto"
+        )
+    return device
+
+
+def _own_folder(config: RunConfig, run_dir: RunDir) -> RunDir:
+    """The folder, with settings.json in it; ValueError where another network's settings stand there."""
+    stored = run_dir.settings()
+    if stored is not None:
+        wanted = identity(config)
+        differing = [name for name in wanted if name in stored and stored[name] != wanted[name]]
+        if differing:
+            shown = ", ".join(f"{name}: {stored[name]} there, {wanted[name]} asked" for name in differing)
+            raise ValueError(f"{run_dir.path} holds a run with other settings ({shown}); give another folder")
+    return run_dir
+
+
+# --- the loop -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Run:
+    """What the loop over steps carries along."""
+
+    config: RunConfig
+    fixed: train.Setup
+    task: Task
+    rows_at: Schedule
+    recorder: Recorder
+    hooks: Hooks
+    first_step: int
+    started: float = field(default_factory=time.monotonic)
+    ticked: float = field(default_factory=time.monotonic)
+
+    @cached_property
+    def snapshots_at(self) -> frozenset[int]:
+        n = self.config.snapshots.n
+        return frozenset(round(i * self.config.n_steps / n) for i in range(n + 1)) if n else frozenset()
+
+
+def _follow(run: _Run, state: TrainState) -> Outcome:
+    """Train from `state`: rows where they are due, checkpoints by the clock, until done, diverged or stopped."""
+    last_step = _last_step(run)
+    states = train.training(state, run.fixed)
+    while True:
+        if state.objective is not None and not math.isfinite(state.objective):
+            # The objective was taken before the update: the network of the step before is the broken one.
+            return Outcome(State.diverged, state.step - 1)
+        if state.step in run.snapshots_at:
+            run.recorder.snapshot(state)
+        if (state.step in run.rows_at or state.step == last_step) and state.step > run.recorder.last_step:
+            _log_row(run, state, last_step)
+            last_step = _last_step(run)
+        if state.step >= last_step:
+            run.recorder.checkpoint(state)
+            _report(run, state.step, last_step)
+            return Outcome(State.done, state.step, "n_steps" if state.step == run.config.n_steps else "stop_rule")
+        if run.hooks.stop():
+            run.recorder.checkpoint(state)
+            return Outcome(State.interrupted, state.step)
+        if time.monotonic() - run.ticked >= TICK_S:
+            _tick(run, state, last_step)
+        state = next(states)
+
+
+def _last_step(run: _Run) -> int:
+    stopped = stop_step(run.recorder.rows, run.config.stop)
+    return run.config.n_steps if stopped is None else min(stopped, run.config.n_steps)
+
+
+def _log_row(run: _Run, state: TrainState, last_step: int) -> None:
+    """Measure this state and append its row; the final one holds everything."""
+    weights = unflatten(state.weights, run.fixed.shapes)
+    evaluation = evaluate(weights, run.task, run.config.model.activation)
+    values = row(state, evaluation)
+    fired = run.config.stop.test_loss is not None and stop_step([values], run.config.stop) == state.step
+    is_final = state.step == last_step or fired
+    if is_final or state.step in run.rows_at.full:
+        values |= measured(evaluation, run.config.measures.names, vectors=False)
+    if is_final or state.step in run.rows_at.with_vectors:
+        values |= measured(evaluation, run.config.measures.names, vectors=True)
+    run.recorder.append(values)
+
+
+def _tick(run: _Run, state: TrainState, last_step: int) -> None:
+    run.hooks.check()
+    run.recorder.checkpoint_if_due(state)
+    _report(run, state.step, last_step)
+    run.ticked = time.monotonic()
+
+
+def _report(run: _Run, step: int, last_step: int) -> None:
+    elapsed = time.monotonic() - run.started
+    rate = (step - run.first_step) / elapsed if elapsed > 0 else 0.0
+    left = (last_step - step) / rate if rate > 0 else None
+    run.hooks.report(Progress(run_id(run.config), step, last_step, run.recorder.rows[-1], rate, left))

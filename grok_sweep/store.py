@@ -1,0 +1,288 @@
+"""Folders and files of sweeps and runs: every file name, and how each is written so that nothing is lost.
+
+`metrics.jsonl` is the truth: append-only, one os.write a row. Everything else is replaced atomically.
+Weights go through safetensors, which is imported (with torch) only where weights are read or written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class State(Enum):
+    """planned: nothing done yet; interrupted: goes on when asked again; the others are final until asked."""
+
+    planned = "planned"
+    running = "running"
+    interrupted = "interrupted"
+    done = "done"
+    diverged = "diverged"
+    failed = "failed"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A line of plan.jsonl.
+
+    Attributes:
+        settings: every setting, flat.
+        axes: the swept settings of this run under their flat names, in the order of the command line.
+    """
+
+    run_id: str
+    settings: dict[str, Any]
+    axes: dict[str, Any]
+
+
+class SweepDir:
+    """runs/<sweep>/: the plan, the claims and one folder a run."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.plan_file = self.path / "plan.jsonl"
+        self.claims = self.path / "claims"
+        self.workers = self.path / "workers"
+
+    def run(self, run_id: str) -> RunDir:
+        return RunDir(self.path / run_id)
+
+    def add(self, runs: Iterable[PlannedRun]) -> None:
+        """Append runs to the plan; one that stands there with the same settings and axes is left out."""
+        known = {run.run_id: run for run in self.plan()}
+        new = []
+        for run in runs:
+            if known.get(run.run_id) != run:
+                known[run.run_id] = run
+                new.append(run)
+        if not new:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        lines = [
+            json.dumps({"run_id": run.run_id, "settings": run.settings, "axes": run.axes}, allow_nan=False)
+            for run in new
+        ]
+        fd = os.open(self.plan_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            torn = not _ends_with_newline(self.plan_file)
+            _write_all(fd, (("\n" if torn else "") + "".join(line + "\n" for line in lines)).encode())
+        finally:
+            os.close(fd)
+
+    def plan(self) -> list[PlannedRun]:
+        """The runs in the order they were first asked for; of several lines for one run the last one counts.
+
+        A line that was cut by a full disk is passed over: asking for its run again adds it again.
+        """
+        runs = {
+            line["run_id"]: PlannedRun(line["run_id"], line["settings"], line["axes"])
+            for line in read_jsonl(self.plan_file, strict=False)
+        }
+        return list(runs.values())
+
+
+class RunDir:
+    """runs/<sweep>/<run_id>/."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.settings_file = self.path / "settings.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.summary_file = self.path / "summary.json"
+        self.status_file = self.path / "status.json"
+        self.log_file = self.path / "log.txt"
+        self.provenance_file = self.path / "provenance.json"
+        self.checkpoint_file = self.path / "checkpoint.safetensors"
+        self.snapshots = self.path / "snapshots"
+        self.wandb = self.path / "wandb"
+
+    # --- small files --------------------------------------------------------------------------------------
+
+    def settings(self) -> dict[str, Any] | None:
+        return read_json(self.settings_file)
+
+    def status(self) -> dict[str, Any]:
+        """{"state": …, …}; state "planned" where there is none yet."""
+        return read_json(self.status_file) or {"state": State.planned.value}
+
+    def state(self) -> State:
+        return State(self.status()["state"])
+
+    def summary(self) -> dict[str, Any] | None:
+        return read_json(self.summary_file)
+
+    def write_status(self, state: State, **facts: Any) -> None:
+        write_json(self.status_file, {"state": state.value, **facts, "updated": time.time()})
+
+    def log(self, text: str) -> None:
+        """Append lines to log.txt, each with the time (UTC)."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with self.log_file.open("a") as file:
+            file.writelines(f"{stamp} {line}\n" for line in text.rstrip("\n").split("\n"))
+
+    # --- metrics ------------------------------------------------------------------------------------------
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every whole row of metrics.jsonl, in order of steps."""
+        return read_jsonl(self.metrics_file)
+
+    def open_metrics(self, keep: Iterable[Mapping[str, Any]]) -> MetricsFile:
+        """Start metrics.jsonl anew with the rows `keep`, ready for more.
+
+        The file is replaced, not cut: a worker that lost this run while it was suspended still holds
+        the old file, and what it writes there goes nowhere.
+        """
+        write_atomic(self.metrics_file, "".join(_row_line(row) for row in keep).encode())
+        return MetricsFile(self.metrics_file)
+
+    # --- weights ------------------------------------------------------------------------------------------
+
+    def save_checkpoint(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Replace the checkpoint; `facts` is what resume needs beside the tensors (step, environment)."""
+        _save_tensors(self.checkpoint_file, tensors, {"facts": json.dumps(facts)})
+
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """(tensors on the CPU, facts), or None where there is no checkpoint yet."""
+        if not self.checkpoint_file.exists():
+            return None
+        tensors, metadata = load_tensors(self.checkpoint_file)
+        return tensors, json.loads(metadata["facts"])
+
+    def save_snapshot(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        self.snapshots.mkdir(exist_ok=True)
+        _save_tensors(self.snapshots / f"step_{step:08d}.safetensors", weights, {"step": str(step)})
+
+
+class MetricsFile:
+    """metrics.jsonl opened for appending; each row is one os.write, so a reader never meets half of two."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        _write_all(self._fd, _row_line(row).encode())
+
+    def sync(self) -> None:
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _row_line(row: Mapping[str, Any]) -> str:
+    return json.dumps({name: finite(value) for name, value in row.items()}, allow_nan=False) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """The value with every number that is not finite replaced by None, which JSON shows as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return value
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write beside `path`, flush to the disk, then rename: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The file's content, or None where there is no such file. ValueError, with its name, where it is no JSON."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: no JSON: {content[:80]!r}") from error
+
+
+def read_jsonl(path: Path, strict: bool = True) -> list[dict[str, Any]]:
+    """Every whole line; a torn last line (a writer died, or is writing) is left out. [] without a file.
+
+    Raises ValueError, with the line's number, for any other line that is no JSON; with strict=False
+    such lines are passed over.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            if not strict:
+                continue
+            raise ValueError(f"{path}, line {number}: no JSON: {line[:80]!r}") from error
+    return rows
+
+
+def last_row(path: Path, block: int = 65536) -> dict[str, Any] | None:
+    """The last whole row of a JSONL file, read from its end; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - block))
+            lines = file.read().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return None
+    if len(lines) < 2 and size > block:
+        return last_row(path, block * 8)
+    return json.loads(lines[-1]) if lines else None
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors (on the CPU) and metadata of a safetensors file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        # The names as stored: keys() is the library's method, the object itself is no mapping.
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    from safetensors.torch import save
+
+    write_atomic(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(fd, content) :]
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

@@ -1,0 +1,1 @@
+"""Sweeps: the plan, the claims on its runs, and the worker that trains them."""

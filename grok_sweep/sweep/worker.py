@@ -1,0 +1,99 @@
+"""The worker: takes runs from a sweep's plan by claim and trains them, one after the other, until none is left."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from grok_sweep.config import from_flat
+from grok_sweep.run import Hooks, Progress, run_one
+from grok_sweep.store import PlannedRun, RunDir, State, SweepDir
+from grok_sweep.sweep.claims import Claim, ClaimLost, Claims
+from grok_sweep.sweep.status import needs_work
+
+
+def work(
+    sweep: str | Path,
+    run_ids: Sequence[str],
+    *,
+    n_threads: int | None = None,
+    retry_failed_before: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> dict[str, State | None]:
+    """Train every run of `run_ids` that has work left and that nobody else holds.
+
+    A run that fails costs itself alone: its status is failed and the traceback stands in its log.txt.
+
+    Args:
+        sweep: the sweep's folder; the runs stand in its plan.
+        n_threads: torch threads; None: as they are.
+        retry_failed_before: take also runs that failed before this time (time.time()).
+        stop: asked between steps; True: checkpoint, leave.
+        report: hears how far the present run is.
+
+    Returns the state of each run at the end; None where another living process holds it.
+    """
+    if n_threads is not None:
+        torch.set_num_threads(n_threads)
+    sweep_dir = SweepDir(sweep)
+    planned = {run.run_id: run for run in sweep_dir.plan()}
+    left = list(run_ids)
+    found = True
+    while found and not stop():
+        # Another pass as long as one found work: a run may have been left by a worker that died meanwhile.
+        found = False
+        for run_id in left:
+            if stop():
+                break
+            hooks = (stop, report)
+            found |= _train(sweep_dir, planned[run_id], retry_failed_before, *hooks)
+    return {run_id: _state(sweep_dir, planned[run_id]) for run_id in run_ids}
+
+
+def _train(
+    sweep_dir: SweepDir,
+    run: PlannedRun,
+    retry_failed_before: float | None,
+    stop: Callable[[], bool],
+    report: Callable[[Progress], None],
+) -> bool:
+    """One run, if it has work left and can be claimed; True where it was trained."""
+    run_dir = sweep_dir.run(run.run_id)
+    if not needs_work(run, run_dir, retry_failed_before):
+        return False
+    config = from_flat(run.settings)
+    claim = Claims(sweep_dir, config.claim_timeout_s).take(run.run_id)
+    if claim is None:
+        return False
+    # Between the look and the claim another worker may have finished it.
+    if needs_work(run, run_dir, retry_failed_before):
+        try:
+            run_one(config, run_dir.path, Hooks(claim.check, stop, report))
+        except ClaimLost:
+            return True
+        except Exception as error:
+            _record_failure(run_dir, run, claim, error)
+    claim.release()
+    return True
+
+
+def _record_failure(run_dir: RunDir, run: PlannedRun, claim: Claim, error: Exception) -> None:
+    """Status failed, with the error in one line; its traceback in log.txt."""
+    claim.check()
+    step = run_dir.status().get("step", 0)
+    run_dir.path.mkdir(parents=True, exist_ok=True)
+    run_dir.log("failed:\n" + "".join(traceback.format_exception(error)))
+    line = f"{type(error).__name__}: {error}"
+    run_dir.write_status(State.failed, step=step, n_steps=run.settings["n_steps"], end=None, error=line)
+
+
+def _state(sweep_dir: SweepDir, run: PlannedRun) -> State | None:
+    state = sweep_dir.run(run.run_id).state()
+    if state in (State.planned, State.running):
+        holder = Claims(sweep_dir, float(run.settings["claim_timeout_s"])).holder(run.run_id)
+        return None if holder is not None else state
+    return state

@@ -1,0 +1,73 @@
+"""Check values on networks published by others, in float64; skipped where the files are absent."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from published import paper_weights, published, transformer_lens_weights
+
+from grok_sweep.config import Activation, DataConfig, SplitBy
+from grok_sweep.measures import losses, sparsity
+from grok_sweep.measures.evaluation import Evaluation, evaluate
+from grok_sweep.tasks import make_task
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "published.json").read_text())
+FILES = {
+    "low_precision_mod_addition.pth": paper_weights,
+    "C113_T_seed2/model.pt": transformer_lens_weights,
+}
+REL = GOLDEN["tolerance"]["relative"]
+
+
+@pytest.fixture(params=FILES, scope="module")
+def case(request) -> tuple[dict, Evaluation]:
+    golden = GOLDEN[request.param]
+    weights = FILES[request.param](published(request.param))
+    split = golden["split"]
+    data = DataConfig(p=golden["p"], **{**split, "split_by": SplitBy[split["split_by"]]})
+    return golden, evaluate(weights, make_task(data), Activation.relu)
+
+
+def mask(evaluation: Evaluation, split: str) -> torch.Tensor:
+    return losses.pair_sets(evaluation.task)[split]
+
+
+def test_losses_and_weights(case):
+    golden, evaluation = case
+    ours = losses.losses_and_accuracies(evaluation) | {
+        "excluded_loss_max": losses.excluded_loss_max(evaluation),
+        "gini_W_E": sparsity.gini_W_E(evaluation),
+        "gini_W_L": sparsity.gini_W_L(evaluation),
+        "sum_sq_weights": sparsity.sum_sq_weights(evaluation),
+    }
+    for name, expected in golden["values"].items():
+        assert ours[name] == pytest.approx(expected, rel=REL), name
+    for name, expected in golden.get("authors", {}).items():
+        assert ours[name] == pytest.approx(expected, rel=GOLDEN["authors_tolerance"]["relative"]), name
+
+
+def test_key_frequencies_by_the_gap(case):
+    golden, evaluation = case
+    assert losses.key_freqs(evaluation) == golden["key_freqs"]
+    gap, tolerance = golden["key_gap"]
+    assert losses.key_gap(evaluation) == pytest.approx(gap, abs=tolerance)
+    if "largest_excluded_outside_K" in golden:
+        outside = [
+            value
+            for k, value in enumerate(losses.excluded_loss_k(evaluation), 1)
+            if k not in golden["key_freqs"]
+        ]
+        assert max(outside) == pytest.approx(golden["largest_excluded_outside_K"], rel=5e-3)
+
+
+def test_restricted_and_excluded(case):
+    golden, evaluation = case
+    for name, measure in (("restricted", losses.restricted_loss), ("excluded", losses.excluded_loss)):
+        for check in golden[name]:
+            value = measure(evaluation, check["K"], mask(evaluation, check["split"]))
+            assert value == pytest.approx(check["value"], rel=3e-6 if check["value"] < 1 else REL), (name, check)
+    # Without K and split: the network's own frequencies, restricted over all pairs, excluded over the train pairs.
+    own = golden["key_freqs"]
+    assert losses.restricted_loss(evaluation) == losses.restricted_loss(evaluation, own, mask(evaluation, "all"))
+    assert losses.excluded_loss(evaluation) == losses.excluded_loss(evaluation, own, mask(evaluation, "train"))
