@@ -7,6 +7,7 @@ and named without either.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -378,7 +379,7 @@ def from_flat(settings: Mapping[str, Any]) -> RunConfig:
     known = set()
 
     def build(cls: type, prefix: str) -> Any:
-        hints = typing.get_type_hints(cls)
+        hints = _type_hints(cls)
         values = {}
         for f in fields(cls):
             name, hint = prefix + f.name, hints[f.name]
@@ -397,6 +398,9 @@ def from_flat(settings: Mapping[str, Any]) -> RunConfig:
     if found:
         raise ValueError("wrong settings:\n" + "\n".join(f"- {line}" for line in found))
     return config
+
+
+_type_hints = functools.cache(typing.get_type_hints)
 
 
 def _coerce(value: Any, hint: Any) -> Any:

@@ -41,16 +41,14 @@ def work(
         torch.set_num_threads(n_threads)
     sweep_dir = SweepDir(sweep)
     planned = {run.run_id: run for run in sweep_dir.plan()}
-    left = list(run_ids)
     found = True
     while found and not stop():
         # Another pass as long as one found work: a run may have been left by a worker that died meanwhile.
         found = False
-        for run_id in left:
+        for run_id in run_ids:
             if stop():
                 break
-            hooks = (stop, report)
-            found |= _train(sweep_dir, planned[run_id], retry_failed_before, *hooks)
+            found |= _train(sweep_dir, planned[run_id], retry_failed_before, stop, report)
     return {run_id: _state(sweep_dir, planned[run_id]) for run_id in run_ids}
 
 
@@ -65,20 +63,26 @@ def _train(
     run_dir = sweep_dir.run(run.run_id)
     if not needs_work(run, run_dir, retry_failed_before):
         return False
-    config = from_flat(run.settings)
-    claim = Claims(sweep_dir, config.claim_timeout_s).take(run.run_id)
+    claim = Claims(sweep_dir, float(run.settings["claim_timeout_s"])).take(run.run_id)
     if claim is None:
         return False
-    # Between the look and the claim another worker may have finished it.
-    if needs_work(run, run_dir, retry_failed_before):
-        try:
-            run_one(config, run_dir.path, Hooks(claim.check, stop, report))
-        except ClaimLost:
-            return True
-        except Exception as error:
-            _record_failure(run_dir, run, claim, error)
+    try:
+        # Between the look and the claim another worker may have finished it.
+        if needs_work(run, run_dir, retry_failed_before):
+            _train_or_record(run, run_dir, claim, Hooks(claim.check, stop, report))
+    except ClaimLost:
+        return True
     claim.release()
     return True
+
+
+def _train_or_record(run: PlannedRun, run_dir: RunDir, claim: Claim, hooks: Hooks) -> None:
+    try:
+        run_one(from_flat(run.settings), run_dir.path, hooks)
+    except ClaimLost:
+        raise
+    except Exception as error:
+        _record_failure(run_dir, run, claim, error)
 
 
 def _record_failure(run_dir: RunDir, run: PlannedRun, claim: Claim, error: Exception) -> None:

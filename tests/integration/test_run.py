@@ -77,9 +77,12 @@ def test_interrupted_goes_on_to_the_same_bits(tmp_path):
     assert len(json.loads((tmp_path / "parts" / "provenance.json").read_text())["attempts"]) == 5
 
 
-@pytest.mark.parametrize("shorter", [40, 150, 133])
+@pytest.mark.parametrize("shorter", [40, 47, 150])
 def test_more_steps_continue_as_if_asked_for_at_first(tmp_path, shorter):
-    """A shorter run's last row is full and holds lists: in the longer run it must not show."""
+    """A shorter run's last row is full and holds lists: in the longer run it must not show.
+
+    40 has a row with lists, 47 one without, 150 none.
+    """
     config = small_config()
     run_one(config, tmp_path / "whole")
     sweep, ids = plan_of(tmp_path / "sweep", small_config(n_steps=shorter))
@@ -224,3 +227,16 @@ def test_resuming_under_other_conditions_says_so(tmp_path):
     run_dir = RunDir(tmp_path)
     assert run_dir.summary()["bitwise"] is False
     assert "conditions changed" in run_dir.log_file.read_text()
+
+
+def test_rows_beyond_the_checkpoint_are_not_kept(tmp_path):
+    """They were logged by an attempt whose weights are lost; under other conditions they would be another run's."""
+    config = small_config(n_steps=60)
+    run_one(small_config(n_steps=30), tmp_path)
+    metrics = tmp_path / "metrics.jsonl"
+    with metrics.open("a") as file:
+        file.write(json.dumps({"step": 31, "train_loss": -1.0}) + "\n" + '{"step": 32, "train_lo')
+    run_one(config, tmp_path)
+    rows = RunDir(tmp_path).rows()
+    assert [row["step"] for row in rows] == list(range(61))
+    assert rows[31]["train_loss"] > 0

@@ -40,16 +40,18 @@ def test_a_subset_of_pairs_has_the_logits_of_those_pairs():
     assert torch.allclose(some.attn_pattern.sum(-1), torch.ones(4, 3, dtype=torch.float64), rtol=1e-14)
 
 
-def test_sum_of_squares_at_init_is_the_papers():
-    """Expected 114 + 3 + 3 * 128 + 128 + 512 + 512 + 128 = 1781; the paper's figure shows 1780.
+def test_sums_of_squares_at_init_are_the_papers():
+    """Expected 114 + 3 + 3 * 128 + 128 + 512 + 512 + 128 = 1781 in all; the paper's figure shows 1780.
 
-    Its standard deviation is about 7: 226,816 squared Gaussians of variance 1/128 or 1/114.
+    A sum of n squared Gaussians has mean m and standard deviation m sqrt(2 / n).
     """
-    sums = [
-        sum(float(w.square().sum()) for w in transformer.init(config.model, 113).values())
-        for config in (resolved(RunConfig(model=ModelConfig(init_seed=seed))) for seed in range(8))
-    ]
-    assert sum(sums) / 8 == pytest.approx(1781, abs=3 * 7 / 8**0.5)
+    expected = {"W_E": 114, "W_pos": 3, "W_Q": 128, "W_K": 128, "W_V": 128, "W_O": 128}
+    expected |= {"W_in": 512, "b_in": 0, "W_out": 512, "b_out": 0, "W_U": 128}
+    drawn = [transformer.init(resolved(RunConfig(model=ModelConfig(init_seed=s))).model, 113) for s in range(8)]
+    for name, mean in expected.items():
+        found = sum(float(weights[name].square().sum()) for weights in drawn) / 8
+        n = 8 * drawn[0][name].numel()
+        assert found == pytest.approx(mean, abs=3 * mean * (2 / n) ** 0.5), name
 
 
 def test_another_output_changes_no_weight():

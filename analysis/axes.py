@@ -1,0 +1,170 @@
+"""Which settings a sweep varies, and which two of them span its map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+SHORTHANDS = {
+    "p": "data.p",
+    "frac": "data.frac_train",
+    "wd": "optimizer.weight_decay",
+    "lr": "optimizer.lr",
+    "steps": "n_steps",
+}
+SEEDS = ("data.split_seed", "model.init_seed")
+NUMERICAL = ("data.", "model.", "optimizer.", "dtype", "loss_dtype", "allow_tf32")
+"""Prefixes of the settings that change a run's numbers: runs that differ in one never share a cell unseen."""
+
+MEASURED = ("final.", "min.", "max.")
+"""Prefixes of the table's columns that are results, not settings."""
+
+
+def swept(rows: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> tuple[str, ...]:
+    """Settings with more than one value: those asked for on the command line first, then any other that differs.
+
+    Others differ where two commands wrote into one sweep. Sizes that only follow d_model are left out.
+    """
+    others = sorted(name for row in rows for name in row if name.startswith(NUMERICAL))
+    names = dict.fromkeys([*asked, *others])
+    found = [name for name in names if len({_key(row.get(name)) for row in rows}) > 1]
+    return tuple(name for name in found if name in asked or not _follows_d_model(name, rows))
+
+
+def _key(value: Any) -> Any:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _follows_d_model(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    def derived(row: Mapping[str, Any]) -> Any:
+        width, heads = row.get("model.d_model") or 0, row.get("model.n_heads") or 1
+        return {"model.d_head": width // heads, "model.d_mlp": 4 * width}[name]
+
+    return name in ("model.d_head", "model.d_mlp") and all(row.get(name) in (None, derived(row)) for row in rows)
+
+
+def full_names(name: str) -> tuple[str, ...]:
+    """The settings that a name on the command line stands for; the shorthand seed stands for both seeds."""
+    return SEEDS if name == "seed" else (SHORTHANDS.get(name, name),)
+
+
+# --- --where ------------------------------------------------------------------------------------------------
+
+
+def where(runs: pl.DataFrame, conditions: Sequence[str]) -> pl.DataFrame:
+    """The runs that meet every condition "name=value".
+
+    Raises ValueError for a condition that is no name=value, an unknown setting, or a value that no run has.
+    """
+    for condition in conditions:
+        name, equals, wanted = condition.partition("=")
+        if not equals:
+            raise ValueError(f"--where takes name=value, for example data.p=59; got {condition!r}")
+        for setting in full_names(name.strip()):
+            _require_setting("--where", setting, runs)
+            values = runs[setting].to_list()
+            kept = [value_text(value) == _canonical(wanted.strip()) for value in values]
+            if not any(kept):
+                known = ", ".join(map(value_text, in_order(values)))
+                raise ValueError(f"--where {condition}: no run has it; {setting} is one of {known}")
+            runs = runs.filter(pl.Series(kept))
+    return runs
+
+
+def _canonical(text: str) -> str:
+    try:
+        return value_text(float(text))
+    except ValueError:
+        return text
+
+
+def _require_setting(flag: str, name: str, runs: pl.DataFrame) -> None:
+    is_setting = name == "n_steps" or name.startswith(NUMERICAL) or ("." in name and not name.startswith(MEASURED))
+    if name not in runs.columns or not is_setting:
+        raise ValueError(f"{flag}: unknown setting {name}; settings have names such as data.frac_train or wd")
+
+
+# --- --x, --y -----------------------------------------------------------------------------------------------
+
+
+def choose(runs: pl.DataFrame, names: Sequence[str], x: str | None, y: str | None) -> tuple[str, str | None]:
+    """The settings of the horizontal and vertical axis; y is None for a sweep of one setting.
+
+    Args:
+        runs: a row a run, already narrowed by --where.
+        names: the sweep's settings with more than one value, in the order of the command line.
+        x, y: what the user chose, flat names or shorthands; None: take what the sweep varies.
+
+    Raises:
+        ValueError: nothing is varied, or more settings than two axes can show.
+    """
+    varied = [name for name in names if runs[name].n_unique() > 1]
+    chosen = [_chosen(flag, name, runs, varied) for flag, name in (("--x", x), ("--y", y)) if name is not None]
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"--x and --y are both {chosen[0]}; choose two different settings")
+    free = [name for name in varied if name not in SEEDS and name not in chosen]
+    seeds = [name for name in reversed(varied) if name in SEEDS]
+    if not varied and not chosen:
+        raise ValueError(
+            f"nothing to map: no setting has two values in {_count(runs)}; "
+            "sweep one (for example wd=0.1,1.0), or look at the run itself"
+        )
+    if len(chosen) + len(free) > 2:
+        raise ValueError(_too_many(runs, chosen, free))
+    rest = iter(free if free or chosen else seeds[:1])
+    first = chosen[0] if x is not None else next(rest, None)
+    second = chosen[-1] if y is not None else next(rest, None)
+    return (first, second) if first is not None else (_must(second), None)
+
+
+def _must(name: str | None) -> str:
+    assert name is not None
+    return name
+
+
+def _chosen(flag: str, name: str, runs: pl.DataFrame, varied: Sequence[str]) -> str:
+    if name == "seed":
+        return next((seed for seed in reversed(SEEDS) if seed in varied), SEEDS[1])
+    full = full_names(name)[0]
+    _require_setting(flag, full, runs)
+    return full
+
+
+def _too_many(runs: pl.DataFrame, chosen: Sequence[str], free: Sequence[str]) -> str:
+    every = [*chosen, *free]
+    extra = every[2:]
+    fixed = " ".join(f"--where {name}={value_text(in_order(runs[name].to_list())[0])}" for name in extra)
+    values = "; ".join(f"{name} = {', '.join(map(value_text, in_order(runs[name].to_list())))}" for name in every)
+    return (
+        f"{len(every)} settings are swept and a map shows two: {values}. Choose the axes and fix the others, "
+        f"for example --x {every[0]} --y {every[1]} {fixed}"
+    )
+
+
+def _count(runs: pl.DataFrame) -> str:
+    return "1 run" if runs.height == 1 else f"{runs.height} runs"
+
+
+# --- values -------------------------------------------------------------------------------------------------
+
+
+def in_order(values: Sequence[Any]) -> list[Any]:
+    """Distinct values, ascending: numbers first, then words, null last."""
+
+    def rank(value: Any) -> tuple[int, float, str]:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return (0, float(value), "")
+        return (2, 0.0, "") if value is None else (1, 0.0, str(value))
+
+    return sorted(set(values), key=rank)
+
+
+def value_text(value: Any) -> str:
+    """A setting's value as on the command line: 0.3, 59, true, null."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return format(value, ".12g") if isinstance(value, int | float) else str(value)

@@ -1,0 +1,181 @@
+"""Title, subtitle, axis titles and legend of a sweep's map. Pure: text from the table of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from analysis.axes import NUMERICAL, SEEDS, in_order, value_text
+from analysis.labels import short, steps_text
+from analysis.looks import BEYOND
+from analysis.outcomes import CENSORED, NO_RUN, STATES, words
+from grok_sweep.config import RunConfig, flat
+
+ALWAYS = {
+    "data.p": "p",
+    "data.frac_train": "train fraction",
+    "optimizer.weight_decay": "weight decay",
+    "optimizer.lr": "lr",
+    "optimizer.eps": "eps",
+    "model.d_model": "d_model",
+    "n_steps": "n_steps",
+}
+"""Settings that stand in every subtitle, with their names there."""
+WORDS = {
+    "data.frac_train": "train fraction",
+    "data.p": "modulus p",
+    "optimizer.lr": "learning rate",
+    "optimizer.eps": "Adam's eps",
+    "model.d_model": "width (d_model)",
+    "data.split_seed": "seed of the split",
+    "model.init_seed": "seed",
+}
+DERIVED = ("model.d_head", "model.d_mlp")
+
+
+def printable(text: str) -> str:
+    """The text with what no figure can show (control characters, broken names) replaced."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same, line by line."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def axis_title(name: str, runs: pl.DataFrame) -> str:
+    """The setting in words; weight decay says which kind it is, for AdamW's is not Adam's."""
+    if name == "optimizer.weight_decay":
+        rules = set(runs["optimizer.name"].to_list()) if "optimizer.name" in runs.columns else set()
+        return "weight decay (AdamW, decoupled)" if rules == {"adamw"} else "weight decay"
+    return WORDS.get(name, name)
+
+
+def subtitle(runs: pl.DataFrame, on_axes: Sequence[str]) -> list[str]:
+    """Two paragraphs: what is fixed; how a phase is judged and how far the sweep has got."""
+    return [_fixed(runs, on_axes), f"{_rule(runs)} {_progress(runs)}"]
+
+
+def _fixed(runs: pl.DataFrame, on_axes: Sequence[str]) -> str:
+    """Settings off the axes: the ones that always stand there, and those that are not the paper's."""
+    usual = flat(RunConfig())
+    names = [name for name in ALWAYS if name not in on_axes and name in runs.columns]
+    names += [
+        name
+        for name in runs.columns
+        if name.startswith(NUMERICAL)
+        and name not in (*ALWAYS, *SEEDS, *DERIVED, *on_axes)
+        and set(runs[name].to_list()) != {usual.get(name)}
+    ]
+    parts = [f"{ALWAYS.get(name, name)} = {_values(runs[name])}" for name in names]
+    seeds = [name for name in reversed(SEEDS) if name in runs.columns and name not in on_axes]
+    if seeds:
+        most = max(seeds, key=lambda name: runs[name].n_unique())
+        values = in_order(runs[most].to_list())
+        parts.append(f"seed{'s' if len(values) > 1 else ''} {_listed(values)}")
+    return printable(", ".join(parts))
+
+
+def _values(column: pl.Series) -> str:
+    return _listed(in_order(column.to_list()))
+
+
+def _listed(values: Sequence[Any]) -> str:
+    """0, 1, 2; a long list by its ends and its length."""
+    if len(values) <= 4:
+        return ", ".join(map(value_text, values))
+    return f"{value_text(values[0])} … {value_text(values[-1])} ({len(values)})"
+
+
+def rule_parts(runs: pl.DataFrame) -> dict[str, str]:
+    """accuracy, formula, gap (in steps, where all runs share it) and budget of the rule that judged the runs."""
+
+    def one(name: str) -> Any:
+        values = set(runs[name].to_list()) if name in runs.columns else {None}
+        return values.pop() if len(values) == 1 else None
+
+    accuracy, gap = one("phases.accuracy"), one("phases.gap")
+    budget, lr = one("phases.budget"), one("optimizer.lr")
+    formula = "gap / lr" if gap is None else f"{gap:g} / lr"
+    return {
+        "accuracy": "its threshold" if accuracy is None else f"{accuracy:g}",
+        "formula": formula,
+        "gap": formula if gap is None or lr is None else steps_text(round(gap / lr)),
+        "budget": "its budget" if budget is None else f"{steps_text(budget)} steps",
+    }
+
+
+def _rule(runs: pl.DataFrame) -> str:
+    rule = rule_parts(runs)
+    equals = "" if rule["gap"] == rule["formula"] else f" = {rule['gap']}"
+    return (
+        f"t_train, t_test: first logged step with accuracy > {rule['accuracy']}. Grokking: t_test - t_train ≥ "
+        f"{rule['formula']}{equals} steps. Budget: {rule['budget'].replace('its budget', 'differs between runs')}."
+    )
+
+
+def _progress(runs: pl.DataFrame) -> str:
+    states = runs["state"].to_list()
+    counts = [f"{states.count(name)} {name}" for name in STATES if name in states]
+    return f"{len(states)} run{'s' if len(states) > 1 else ''}: {', '.join(counts)}."
+
+
+# --- legend -------------------------------------------------------------------------------------------------
+
+
+def legend(looks: Sequence[str], runs: pl.DataFrame, *, abbreviated: bool, several: bool) -> dict[str, str]:
+    """What each look means, in the order of `looks`.
+
+    Args:
+        abbreviated: cells hold abbreviations, which the legend then spells out.
+        several: some cell holds more than one run.
+    """
+    meanings = _meanings(runs) | _censored(runs, several)
+    return {look: _entry(look, meanings[look], abbreviated) for look in looks}
+
+
+def _entry(look: str, meaning: str, abbreviated: bool) -> str:
+    if abbreviated and look != BEYOND and short(look) != words(look):
+        return f"{short(look)} = {meaning}"
+    return meaning
+
+
+def _meanings(runs: pl.DataFrame) -> dict[str, str]:
+    rule = rule_parts(runs)
+    return {
+        "comprehension": f"comprehension: generalised less than {rule['gap']} steps after fitting",
+        "grokking": f"grokking: generalised {rule['gap']} steps or more after fitting",
+        "memorization": f"memorization: fitted, not generalised within {rule['budget']}",
+        "confusion": f"confusion: not even fitted within {rule['budget']}",
+        "mixed": "mixed: several outcomes are equally frequent",
+        "running": "running: not generalised yet",
+        "interrupted": "interrupted: not generalised yet; goes on when asked for again",
+        "planned": "planned: not begun",
+        "diverged": "diverged: the loss was no longer finite",
+        "failed": "failed: stopped by an error",
+        NO_RUN: "no run: these settings are not in the plan",
+    }
+
+
+def _censored(runs: pl.DataFrame, several: bool) -> dict[str, str]:
+    """The entries of hatched cells: all of them say how long the runs were."""
+    ran, budget = _steps_run(runs), rule_parts(runs)["budget"]
+    beyond = "not generalised by step N, where the run ended"
+    if several:
+        beyond = "at least half of the runs had not generalised by step N (≥ N: before step N)"
+    return {
+        "memorization_so_far": f"memorization so far ({ran}): fitted, not generalised; the verdict comes at {budget}",
+        "confusion_so_far": f"confusion so far ({ran}): not even fitted; the verdict comes at {budget}",
+        BEYOND: f"> N: {beyond}",
+    }
+
+
+def _steps_run(runs: pl.DataFrame) -> str:
+    """The length of the runs that were too short to be judged: "3000 steps"."""
+    short_ones = runs.filter(pl.col("outcome").is_in(CENSORED))["steps"].drop_nulls()
+    low, high = short_ones.min(), short_ones.max()
+    if not isinstance(low, int) or not isinstance(high, int):
+        return "N steps"
+    return f"{steps_text(low)} steps" if low == high else f"{steps_text(low)} to {steps_text(high)} steps"

@@ -1,0 +1,157 @@
+"""How a cell of a map looks: colours, hatches, frames and sizes. Pure; knows no plotting library.
+
+Colours are Okabe and Ito's (told apart by colour-blind readers), ordered so that the four phases also differ in
+lightness (89, 69, 54, 29 of 100) and survive a grey print. Every cell bears a word as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+DARK, LIGHT, GREY = "#1a1a1a", "#ffffff", "#8c8c8c"
+BEYOND = "beyond"
+"""Look of a cell in the map of times: censored, known only to be later than the steps run."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Appearance of one outcome.
+
+    Attributes:
+        texture: "hatch" for censored outcomes, "cross" for diverged runs, else "".
+        line: colour of the texture and the frame; "" for neither.
+        dash: lengths of strokes and gaps of the frame; () for a solid one; None for no frame.
+        ink: colour of the words on it.
+    """
+
+    fill: str
+    texture: str = ""
+    line: str = ""
+    dash: tuple[float, ...] | None = None
+    ink: str = DARK
+
+
+LOOKS: dict[str, Look] = {
+    "comprehension": Look("#F0E442"),
+    "grokking": Look("#56B4E9"),
+    "memorization": Look("#D55E00"),
+    "memorization_so_far": Look("#FBE6D8", "hatch", "#D55E00"),
+    "confusion": Look("#444444", ink=LIGHT),
+    "confusion_so_far": Look("#ECECEC", "hatch", "#444444"),
+    "mixed": Look("#CC79A7"),
+    "running": Look(LIGHT, line="#0072B2", dash=(6, 3)),
+    "interrupted": Look(LIGHT, line="#8A5A00", dash=(9, 3, 2, 3)),
+    "planned": Look(LIGHT, line=GREY, dash=(1, 3), ink="#6b6b6b"),
+    "diverged": Look(LIGHT, "cross", DARK, ()),
+    "failed": Look("#000000", ink=LIGHT),
+    "no_run": Look("#f7f7f7", ink=GREY),
+    BEYOND: Look("#F2F2F2", "hatch", GREY),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a cell, in pixels: the step between cells, the font, and how long its words may be.
+
+    `words` is "full", "short" (abbreviations) or "none".
+    """
+
+    step_x: int
+    step_y: int
+    font: int
+    words: str
+
+    GAP = 4
+
+    @property
+    def width(self) -> int:
+        return self.step_x - self.GAP
+
+    @property
+    def height(self) -> int:
+        return self.step_y - self.GAP
+
+    @property
+    def line_height(self) -> int:
+        return self.font + 2
+
+
+def size_for(n_x: int, n_y: int) -> Size:
+    """Cells as large as a map of n_x by n_y allows on a page."""
+    most = max(n_x, n_y)
+    if most <= (8 if n_y == 1 else 6):
+        return Size(104, 64, 11, "full")
+    if most <= 12:
+        return Size(64, 44, 10, "short")
+    return Size(46, 30, 9, "short") if most <= 20 else Size(24, 20, 7, "none")
+
+
+# --- paths, in pixels about the cell's centre ---------------------------------------------------------------
+
+
+def box(width: float, height: float, inset: float = 0.0) -> str:
+    """SVG path of a rectangle."""
+    w, h = width / 2 - inset, height / 2 - inset
+    return f"M{-w:g},{-h:g}L{w:g},{-h:g}L{w:g},{h:g}L{-w:g},{h:g}Z"
+
+
+def hatch(width: float, height: float, spacing: float = 9.0) -> str:
+    """SVG path of rising diagonals that fill a rectangle and never leave it."""
+    return "".join(
+        f"M{x0:.4g},{c - x0:.4g}L{x1:.4g},{c - x1:.4g}" for c, x0, x1 in _diagonals(width, height, spacing)
+    )
+
+
+def _diagonals(width: float, height: float, spacing: float) -> Iterator[tuple[float, float, float]]:
+    """(c, x from, x to) of the lines x + y = c inside the rectangle, one of them through its centre."""
+    w, h = width / 2, height / 2
+    n = int((w + h) / spacing)
+    for i in range(-n, n + 1):
+        c = i * spacing
+        x0, x1 = max(-w, c - h), min(w, c + h)
+        if x1 - x0 > 1e-9:
+            yield c, x0, x1
+
+
+def cross(width: float, height: float) -> str:
+    """SVG path of both diagonals of a rectangle."""
+    w, h = width / 2, height / 2
+    return f"M{-w:g},{-h:g}L{w:g},{h:g}M{-w:g},{h:g}L{w:g},{-h:g}"
+
+
+def texture(name: str, width: float, height: float) -> str:
+    return hatch(width, height) if name == "hatch" else cross(width, height)
+
+
+# --- colours of times ---------------------------------------------------------------------------------------
+
+
+def time_domain(times: list[int]) -> tuple[float, float]:
+    """Ends of a log colour scale in steps: the numbers 1, 2 or 5 times a power of ten that enclose the times."""
+    low, high = max(min(times), 1), max(max(times), 1)
+    below = max((v for v in _round_numbers(high) if v <= low), default=1.0)
+    above = min(v for v in _round_numbers(high) if v >= high and v > below)
+    return below, above
+
+
+def ink_on_time(steps: float, domain: tuple[float, float]) -> str:
+    """Colour of words on a time's colour: the scale is bright for early times and dark for late ones."""
+    low, high = math.log(domain[0]), math.log(domain[1])
+    return LIGHT if (math.log(max(steps, 1)) - low) / (high - low) > 0.5 else DARK
+
+
+def time_ticks(domain: tuple[float, float]) -> list[float]:
+    """The numbers 1, 2 or 5 times a power of ten from end to end."""
+    return [v for v in _round_numbers(domain[1]) if domain[0] <= v <= domain[1]]
+
+
+def _round_numbers(up_to: float) -> list[float]:
+    """1, 2, 5, 10, … to at least one beyond `up_to`."""
+    found: list[float] = []
+    power = 1.0
+    while not found or found[-1] <= up_to:
+        found += [power, 2 * power, 5 * power]
+        power *= 10
+    return found

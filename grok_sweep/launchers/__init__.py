@@ -1,0 +1,1 @@
+"""Hydra launchers: each widens the same worker."""

@@ -1,0 +1,17 @@
+"""What a launcher is here: something that trains the runs of a plan."""
+
+from __future__ import annotations
+
+from grok_sweep.sweep.grid import Plan
+
+
+class PlanLauncher:
+    """Takes a plan of checked, named runs; never override strings, as Hydra's own launchers do."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the launcher's own settings."""
+        return []
+
+    def train(self, plan: Plan) -> int:
+        """Train every run of the plan that has work left; returns the command's exit code."""
+        raise NotImplementedError

@@ -1,0 +1,85 @@
+"""A worker process of the pool: the server it is forked from, what it inherits, and what it does."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+
+PRELOAD = [
+    "torch",
+    "torch.fx.experimental.symbolic_shapes",  # the first torch.autograd.grad of a process imports it: 0.8 s
+    "grok_sweep.sweep.worker",
+    "grok_sweep.launchers.pool",
+    "grok_sweep.sweep.plan",
+]
+"""What every worker needs, launch.py's own imports included: multiprocessing imports that file in each."""
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def server_environment(n_threads: int) -> Iterator[None]:
+    """What the server, and every worker forked from it, inherits: to be entered just while it is started.
+
+    Threads as torch reads them at its import. sys.path, which Python 3.11's server does not take over: without it
+    there may be nothing to preload. And signals ignored: they reach the whole process group, but the launch
+    alone decides what they mean.
+    """
+    wanted = {name: str(n_threads) for name in _THREAD_VARIABLES}
+    wanted["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    before = {name: os.environ.get(name) for name in wanted}
+    handlers = {number: signal.getsignal(number) for number in _GROUP_SIGNALS}
+    os.environ.update(wanted)
+    for number in _GROUP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def how_it_ended(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"was killed by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
+    return f"ended with exit code {exit_code}"
+
+
+def train_runs(
+    sweep: str,
+    run_ids: list[str],
+    n_threads: int,
+    retry_failed_before: float | None,
+    parent: Connection,
+    log_file: str,
+) -> None:
+    """Train runs of the list until none is left, the launch says stop, or it has died."""
+    _write_to(log_file)
+    faulthandler.enable()
+    for number in _GROUP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    from grok_sweep.sweep.worker import work
+
+    gone = select.poll()
+    gone.register(parent.fileno(), select.POLLIN | select.POLLHUP)
+    work(
+        sweep, run_ids, n_threads=n_threads, retry_failed_before=retry_failed_before,
+        stop=lambda: bool(gone.poll(0)),
+    )  # fmt: skip
+
+
+def _write_to(log_file: str) -> None:
+    """Send standard output and error, those of C code included, to a file."""
+    fd = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)

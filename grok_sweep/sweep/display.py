@@ -1,0 +1,162 @@
+"""What a sweep shows while it runs: a live table on a terminal, plain lines elsewhere; and the dry run's table."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from grok_sweep.store import State
+from grok_sweep.sweep.claims import Claims, describe
+from grok_sweep.sweep.grid import Plan
+from grok_sweep.sweep.progress import Look, RunProgress, Watch
+from grok_sweep.sweep.status import needs_work
+from grok_sweep.sweep.words import columns, duration, ending, named, number, short_axes
+
+HEARTBEAT_S = 30.0
+"""Seconds between plain lines that say how far the running runs are."""
+
+
+class Display:
+    """Shows each look of a watch; entered before the first, left after the last."""
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+    def show(self, look: Look) -> None:
+        raise NotImplementedError
+
+    def say(self, line: str) -> None:
+        raise NotImplementedError
+
+
+def display(watch: Watch) -> Display:
+    """The live table where standard output is a terminal, plain lines elsewhere."""
+    return LiveTable(watch) if sys.stdout.isatty() else PlainLines(watch)
+
+
+class PlainLines(Display):
+    """A line when a run starts, one when it ends, and one now and then between."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._spoke = time.monotonic()
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+        self._spoke = time.monotonic()
+
+    def show(self, look: Look) -> None:
+        for view in look.started:
+            step = view.status.get("step", 0)  # of the checkpoint it went on from
+            self.say(f"{named(view.run)} " + (f"continues at step {step}" if step else "starts"))
+        for line in ended_lines(self._watch, look):
+            self.say(line)
+        if time.monotonic() - self._spoke >= HEARTBEAT_S:
+            steps = "; ".join(
+                f"{view.run.run_id} step {view.step}/{view.n_steps} test acc "
+                f"{number(view.row.get('test_acc'), '.3f')}"
+                for view in look.running
+            )
+            self.say(f"{counts(self._watch, look)}: {steps}" if steps else counts(self._watch, look))
+
+
+class LiveTable(Display):
+    """A table with a line for each running run; what ended scrolls away above it."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._live = Live(console=Console(), auto_refresh=False, transient=True)
+
+    def __enter__(self) -> LiveTable:
+        self._live.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._live.stop()
+
+    def say(self, line: str) -> None:
+        self._live.console.print(Text(line))
+
+    def show(self, look: Look) -> None:
+        for line in ended_lines(self._watch, look):
+            self.say(line)
+        line = Text(counts(self._watch, look))
+        self._live.update(Group(_table(look.running), line) if look.running else line, refresh=True)
+
+
+def _table(running: list[RunProgress]) -> Table:
+    axes = list(dict.fromkeys(name for view in running for name in short_axes(view.run)))
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", *axes):
+        table.add_column(name)
+    for name in ("step", "train loss", "train acc", "test loss", "test acc", "steps/s", "left"):
+        table.add_column(name, justify="right")
+    for view in running:
+        table.add_row(
+            view.run.run_id[:8],
+            *(str(short_axes(view.run).get(name, "")) for name in axes),
+            f"{view.step}/{view.n_steps}",
+            *(
+                number(view.row.get(name), ".3f" if name.endswith("acc") else ".3g")
+                for name in ("train_loss", "train_acc", "test_loss", "test_acc")
+            ),
+            number(view.steps_per_s, ".0f"),
+            duration(view.seconds_left),
+        )
+    return table
+
+
+def ended_lines(watch: Watch, look: Look) -> list[str]:
+    """[4 of 120] 3fa9c1d20b7e (wd=1.0): done at step 5000: …"""
+    at_end = watch.n_before + len(watch.ended) - len(look.ended)
+    return [
+        f"[{at_end + i} of {watch.n_runs}] {named(view.run)} {ending(watch.sweep.run(view.run.run_id))}"
+        for i, view in enumerate(look.ended, 1)
+    ]
+
+
+def counts(watch: Watch, look: Look) -> str:
+    """4 of 120 at their end (1 diverged, 1 failed), 2 running, about 12 min left"""
+    odd = [f"{n} {state.value}" for state in (State.diverged, State.failed) if (n := watch.count(state))]
+    left = watch.seconds_left(look.running)
+    return (
+        f"{watch.n_before + len(watch.ended)} of {watch.n_runs} at their end"
+        + (f" ({', '.join(odd)})" if odd else "")
+        + f", {len(look.running)} running"
+        + (f", at most about {duration(left)} left" if left is not None else "")
+    )
+
+
+# --- the dry run --------------------------------------------------------------------------------------------
+
+
+def print_plan(plan: Plan) -> None:
+    """Every run of the plan: its name, axes and state, and what would become of it."""
+    retry_before = time.time() if plan.options.retry else None
+    claims = Claims(plan.sweep, plan.claim_timeout_s)
+    axes = list(dict.fromkeys(name for run in plan.runs for name in short_axes(run)))
+    rows = [["run_id", *axes, "state", ""]]
+    n_run = 0
+    for run in plan.runs:
+        run_dir = plan.sweep.run(run.run_id)
+        holder = claims.holder(run.run_id)
+        if holder is not None and holder.is_alive(plan.claim_timeout_s):
+            fate = f"skip: held by {describe(holder)}"
+        elif needs_work(run, run_dir, retry_before):
+            fate = "continue" if run_dir.checkpoint_file.exists() else "run"
+            n_run += 1
+        else:
+            fate = "skip"
+        values = short_axes(run)
+        rows.append([run.run_id, *(str(values.get(name, "")) for name in axes), run_dir.state().value, fate])
+    print("\n".join(columns(rows)))
+    print(f"{len(plan.runs)} runs in {plan.sweep.path}: {n_run} to train, {len(plan.runs) - n_run} to skip")
+    print("dry_run=true: nothing was started or written")

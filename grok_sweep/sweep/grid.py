@@ -1,0 +1,177 @@
+"""From combinations of settings to a plan: each checked, named, and planned once. No Hydra, no torch."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grok_sweep.config import RunConfig, flat, from_flat, resolved, run_id
+from grok_sweep.measures import table
+from grok_sweep.store import PlannedRun, SweepDir
+from grok_sweep.sweep.command_line import (
+    OPTION_NAMES,
+    SHORTHANDS,
+    Order,
+    SettingsError,
+    SweepOptions,
+    disagreements,
+    options,
+)
+
+REFUSED = "wrong settings, nothing was started:"
+DEFAULT_SWEEP = "default"
+SHUFFLE_SEED = 0
+"""order=shuffled is one fixed order, so that the same command asks for the same one."""
+
+
+@dataclass
+class Candidate:
+    """One combination of the command line's values, composed.
+
+    Attributes:
+        asked: what the command line gives for it: name as typed -> value.
+        settings: every setting, flat, with shorthands and options (command_line.LaunchConfig); None if not composed.
+        experiment: the choice of that group.
+        problems: what went wrong in composing it.
+    """
+
+    asked: Mapping[str, Any]
+    settings: dict[str, Any] | None = None
+    experiment: str | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of one command, checked and named, in the order in which they are to be trained.
+
+    Attributes:
+        n_asked: combinations of the command line; more than the runs where some mean the same run.
+        notes: what the user should know, though nothing is wrong.
+    """
+
+    sweep: SweepDir
+    runs: list[PlannedRun]
+    options: SweepOptions
+    n_asked: int
+    notes: list[str]
+    claim_timeout_s: float
+
+    def add(self) -> None:
+        """Write the runs into the sweep's plan.jsonl.
+
+        Axes only grow: a run of a sweep that is asked for again by itself stays in its diagram.
+        """
+        known = {run.run_id: run.axes for run in self.sweep.plan()}
+        self.sweep.add(
+            PlannedRun(run.run_id, run.settings, {**known.get(run.run_id, {}), **run.axes}) for run in self.runs
+        )
+
+
+def plan(candidates: Sequence[Candidate], swept: Sequence[str], notes: Sequence[str] = ()) -> Plan:
+    """The candidates as named runs, each once.
+
+    Args:
+        swept: names (settings, shorthands, groups) that take several values, in the command line's order.
+
+    Raises SettingsError with every problem of every candidate.
+    """
+    problems = Problems(len(candidates))
+    runs: dict[str, PlannedRun] = {}
+    no_axes: dict[str, None] = {}
+    first = None
+    for candidate in candidates:
+        config, found = _run_config(candidate, swept)
+        if candidate.settings is not None:
+            found += options(candidate.settings).problems()
+        problems.add(found)
+        if config is None or found:
+            continue
+        first = first or config
+        run = _named(config, candidate, swept)
+        no_axes.update(_differences(runs.setdefault(run.run_id, run), run))
+    problems.refuse(list(no_axes))
+    assert first is not None
+    assert candidates[0].settings is not None
+    asked = options(candidates[0].settings)
+    kept = list(_with_true_axes(runs.values()))
+    if asked.order is Order.shuffled:
+        random.Random(SHUFFLE_SEED).shuffle(kept)
+    said = list(notes)
+    if n_again := len(candidates) - len(kept):
+        said.append(f"{n_again} of {len(candidates)} combinations mean a run that is asked for already: planned once")
+    folder = SweepDir(Path(first.root) / str(first.sweep))
+    return Plan(folder, kept, asked, len(candidates), said, first.claim_timeout_s)
+
+
+class Problems:
+    """Each distinct problem, with the number of combinations it hits."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.hits: Counter[str] = Counter()
+
+    def add(self, found: Iterable[str]) -> None:
+        self.hits.update(set(found))
+
+    def refuse(self, others: Sequence[str]) -> None:
+        """Raise SettingsError if there was any, or one of the others, which concern the whole command."""
+        lines = [
+            f"- {line}" + (f" ({hits} of {self.n} runs)" if self.n > 1 else "") for line, hits in self.hits.items()
+        ]
+        lines += [f"- {line}" for line in others]
+        if lines:
+            raise SettingsError("\n".join([REFUSED, *lines]))
+
+
+def _run_config(candidate: Candidate, swept: Sequence[str]) -> tuple[RunConfig | None, list[str]]:
+    """The candidate's settings, every default filled in, or None; and what is wrong with them."""
+    if candidate.settings is None:
+        return None, candidate.problems
+    settings = {
+        name: value
+        for name, value in candidate.settings.items()
+        if name not in OPTION_NAMES and name not in SHORTHANDS
+    }
+    found = candidate.problems + disagreements(candidate.asked)
+    if settings["sweep"] is None:
+        if "experiment" in swept:
+            found.append("several experiments in one command need a folder's name: give sweep=NAME")
+        settings["sweep"] = (candidate.experiment or DEFAULT_SWEEP).replace("/", "_")
+    try:
+        config = from_flat(settings)
+    except ValueError as error:  # settings added with Hydra's +
+        return None, [*found, *(line.removeprefix("- ") for line in str(error).split("\n")[1:])]
+    found += config.problems() + table.problems(config.measures.names)
+    return (None if found else resolved(config)), found
+
+
+def _named(config: RunConfig, candidate: Candidate, swept: Sequence[str]) -> PlannedRun:
+    settings = flat(config)
+    axes = {}
+    for name in swept:
+        targets = SHORTHANDS.get(name, (name,))
+        axes |= {target: settings[target] if target in settings else candidate.asked[name] for target in targets}
+    return PlannedRun(run_id(config), settings, axes)
+
+
+def _differences(one: PlannedRun, other: PlannedRun) -> dict[str, None]:
+    """What differs between two combinations that are one run by their numbers: no axis can be made of it."""
+    return {
+        f"{name} takes several values, but it does not change a run's numbers, so it names no run and cannot "
+        "be an axis: give it one value": None
+        for name, value in one.settings.items()
+        if value != other.settings[name]
+    }
+
+
+def _with_true_axes(runs: Iterable[PlannedRun]) -> Iterable[PlannedRun]:
+    """Without axes that have one value after all (frac=0.3,0.30)."""
+    runs = list(runs)
+    names = runs[0].axes
+    several = [name for name in names if any(run.axes[name] != runs[0].axes[name] for run in runs)]
+    return (PlannedRun(run.run_id, run.settings, {name: run.axes[name] for name in several}) for run in runs)

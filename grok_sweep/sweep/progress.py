@@ -1,0 +1,135 @@
+"""How far the runs of a sweep are, read from their folders: who trains them, and where, does not matter. No torch."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from grok_sweep.store import PlannedRun, State, SweepDir, last_row
+from grok_sweep.sweep.status import needs_work
+
+
+@dataclass
+class RunProgress:
+    """One run, as last seen.
+
+    Attributes:
+        row: its last logged row.
+        steps_per_s: over the rows seen since the watch began; None until there are two.
+        failed_before: it stood as failed when the watch began.
+    """
+
+    run: PlannedRun
+    state: State = State.planned
+    status: dict[str, Any] = field(default_factory=dict)
+    row: dict[str, Any] = field(default_factory=dict)
+    steps_per_s: float | None = None
+    first_row: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        return max(self.status.get("step", 0), self.row.get("step", 0))
+
+    @property
+    def n_steps(self) -> int:
+        return self.run.settings["n_steps"]
+
+    @property
+    def seconds_left(self) -> float | None:
+        """To n_steps; a stop rule may end the run before."""
+        return (self.n_steps - self.step) / self.steps_per_s if self.steps_per_s else None
+
+    def read_row(self, row: dict[str, Any] | None) -> None:
+        if row is None:
+            return
+        self.row = row
+        self.first_row = self.first_row or row
+        steps, seconds = (row[name] - self.first_row[name] for name in ("step", "seconds"))
+        if steps > 0 and seconds > 0:
+            self.steps_per_s = steps / seconds
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found.
+
+    Attributes:
+        started: runs first seen in training since the last look.
+        ended: runs that ended since the last look.
+        running: runs in training now, in the plan's order.
+    """
+
+    started: list[RunProgress]
+    ended: list[RunProgress]
+    running: list[RunProgress]
+
+
+class Watch:
+    """Looks at a list of runs again and again; cheap, as only runs that somebody has claimed are read.
+
+    Attributes:
+        began: time (Unix) from which on a state counts as this launch's.
+        left: the runs that are not at their end, by id.
+        ended: those that came to an end under the watch.
+        n_before: how many had nothing left to do when it began.
+    """
+
+    def __init__(self, sweep: SweepDir, runs: Sequence[PlannedRun], retry_failed: bool) -> None:
+        self.sweep = sweep
+        self.began = time.time()
+        self._retry_failed = retry_failed
+        self.n_runs = len(runs)
+        self.left = {run.run_id: RunProgress(run) for run in runs if self._needs_work(run)}
+        self.ended: list[RunProgress] = []
+        self.n_before = self.n_runs - len(self.left)
+        self._seen_running: set[str] = set()
+
+    @property
+    def retry_failed_before(self) -> float | None:
+        return self.began if self._retry_failed else None
+
+    def look(self) -> Look:
+        started, ended, running = [], [], []
+        for run_id in self._claimed():
+            view = self.left[run_id]
+            self._read(view)
+            if not self._needs_work(view.run):
+                self.ended.append(self.left.pop(run_id))
+                ended.append(view)
+            elif view.state is State.running and view.status["updated"] >= self.began:
+                running.append(view)
+                if run_id not in self._seen_running:
+                    self._seen_running.add(run_id)
+                    started.append(view)
+        return Look(started, ended, running)
+
+    def count(self, state: State) -> int:
+        """Runs that came to this end under the watch."""
+        return sum(view.state is state for view in self.ended)
+
+    def seconds_left(self, running: Sequence[RunProgress]) -> float | None:
+        """Until every run is at its n_steps, at the present speed; None while that is not known."""
+        speed = sum(view.steps_per_s or 0.0 for view in running)
+        if not speed:
+            return None
+        steps = sum(view.n_steps - view.step for view in self.left.values())
+        return max([steps / speed, *(view.seconds_left or 0.0 for view in running)])
+
+    def _claimed(self) -> list[str]:
+        try:
+            claimed = set(os.listdir(self.sweep.claims))
+        except FileNotFoundError:
+            return []
+        return [run_id for run_id in self.left if run_id in claimed]
+
+    def _needs_work(self, run: PlannedRun) -> bool:
+        return needs_work(run, self.sweep.run(run.run_id), self.retry_failed_before)
+
+    def _read(self, view: RunProgress) -> None:
+        run_dir = self.sweep.run(view.run.run_id)
+        view.status = run_dir.status()
+        view.state = State(view.status["state"])
+        view.read_row(last_row(run_dir.metrics_file))

@@ -1,0 +1,85 @@
+"""Runs in words: what the display, the logs and the messages say of one. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from grok_sweep.store import PlannedRun, RunDir, State
+from grok_sweep.sweep.command_line import SHORTHANDS
+
+LOG_LINES = 20
+"""Lines of a failed run's log that an error message ends with."""
+
+
+def axes_in_words(run: PlannedRun) -> str:
+    """wd=1.0, frac=0.3: the swept settings as one would type them."""
+    return ", ".join(f"{name}={value}" for name, value in short_axes(run).items())
+
+
+def short_axes(run: PlannedRun) -> dict[str, Any]:
+    """The axes, under a shorthand where it stands for all of its settings."""
+    axes = dict(run.axes)
+    for short, targets in SHORTHANDS.items():
+        values = [axes.get(target) for target in targets]
+        if all(target in axes for target in targets) and all(value == values[0] for value in values):
+            axes = {
+                short if name == targets[0] else name: value
+                for name, value in axes.items()
+                if name not in targets[1:]
+            }
+    return axes
+
+
+def named(run: PlannedRun) -> str:
+    """3fa9c1d20b7e (wd=1.0, frac=0.3)"""
+    words = axes_in_words(run)
+    return f"{run.run_id} ({words})" if words else run.run_id
+
+
+def ending(run_dir: RunDir) -> str:
+    """How a run stands: done at step 5000: t_train 120, t_test 2550, grokking."""
+    status, summary = run_dir.status(), run_dir.summary() or {}
+    state = State(status["state"])
+    at = f"{state.value} at step {status.get('step', 0)}"
+    if state is State.done:
+        facts = [f"{name} {summary.get(name)}" for name in ("t_train", "t_test")] + [str(summary.get("phase"))]
+        by_rule = " by the stop rule" if status.get("end") == "stop_rule" else ""
+        return f"{at}{by_rule}: " + ", ".join(facts)
+    if state is State.failed:
+        return f"{at}: {status.get('error')}"
+    return at
+
+
+def last_values(row: Mapping[str, Any]) -> str:
+    """train loss 1.2e-05 acc 1.000, test loss 3.41 acc 0.312: of one row."""
+    return ", ".join(
+        f"{side} loss {number(row.get(f'{side}_loss'))} acc {number(row.get(f'{side}_acc'), '.3f')}"
+        for side in ("train", "test")
+    )
+
+
+def number(value: Any, form: str = ".3g") -> str:
+    return "–" if value is None else format(value, form)
+
+
+def duration(seconds: float | None) -> str:
+    """45 s, 12 min, 3.4 h; – where it is not known."""
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def end_of_log(run_dir: RunDir, n: int = LOG_LINES) -> list[str]:
+    try:
+        return run_dir.log_file.read_text(errors="replace").splitlines()[-n:]
+    except FileNotFoundError:
+        return []
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of words as lines, each column as wide as its widest word."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]

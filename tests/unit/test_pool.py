@@ -1,0 +1,207 @@
+"""The pool's care for its workers, with workers that train nothing: deaths, giving up, stopping, sharing out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from grok_sweep.config import RunConfig, flat, resolved, run_id
+from grok_sweep.launchers import pool as pool_module
+from grok_sweep.launchers.plan_launcher import PlanLauncher
+from grok_sweep.launchers.pool import Pool, PoolLauncher, shared_out
+from grok_sweep.launchers.report import last_words
+from grok_sweep.store import PlannedRun, State, SweepDir
+from grok_sweep.sweep.claims import Claims
+from grok_sweep.sweep.display import PlainLines
+from grok_sweep.sweep.interrupt import Interrupt
+from grok_sweep.sweep.progress import Watch
+from grok_sweep.sweep.status import needs_work
+
+DEADLY = "deadly"
+"""A file with this name in the sweep's folder holds the id of a run, and how many workers it kills."""
+
+
+def a_worker(
+    sweep: str, run_ids: list[str], n_threads: int, retry_failed_before: float | None, parent: Connection, log: str
+) -> None:
+    """Claims and ends each run as the real one does, but that one run kills it so and so often."""
+    sweep_dir = SweepDir(sweep)
+    planned = {run.run_id: run for run in sweep_dir.plan()}
+    for name in run_ids:
+        run_dir = sweep_dir.run(name)
+        if not needs_work(planned[name], run_dir, retry_failed_before):
+            continue
+        claim = Claims(sweep_dir, 300.0).take(name)
+        if claim is None:
+            continue
+        run_dir.path.mkdir(exist_ok=True)
+        deadly, times = (sweep_dir.path / DEADLY).read_text().split()
+        if name == deadly and int(times):
+            (sweep_dir.path / DEADLY).write_text(f"{deadly} {int(times) - 1}")
+            os.kill(os.getpid(), signal.SIGKILL)
+        run_dir.write_status(State.done, step=planned[name].settings["n_steps"], end="n_steps")
+        claim.release()
+
+
+def a_worker_that_cannot_start(*arguments: object) -> None:
+    Path(str(arguments[-1])).write_text("no module named so\n")
+    os._exit(3)
+
+
+def a_patient_worker(
+    sweep: str, run_ids: list[str], n_threads: int, retry_failed_before: float | None, parent: Connection, log: str
+) -> None:
+    """Trains its run until it is told to stop."""
+    run_dir = SweepDir(sweep).run(run_ids[0])
+    claim = Claims(SweepDir(sweep), 300.0).take(run_ids[0])
+    assert claim is not None
+    run_dir.path.mkdir()
+    run_dir.write_status(State.running, step=0)
+    told = parent.poll(30)
+    run_dir.write_status(State.interrupted if told else State.failed, step=1)
+    claim.release()
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> SweepDir:
+    configs = [resolved(RunConfig(n_steps=5)) for _ in range(4)]
+    for seed, config in enumerate(configs):
+        config.model.init_seed = seed
+        config.logger.kind = type(config.logger.kind).none
+    sweep = SweepDir(tmp_path / "s")
+    sweep.add(PlannedRun(run_id(c), flat(c), {"model.init_seed": c.model.init_seed}) for c in configs)
+    return sweep
+
+
+def run_pool(sweep: SweepDir, target: Callable[..., None], stop: Interrupt | None = None) -> Watch:
+    watch = Watch(sweep, sweep.plan(), retry_failed=False)
+    Pool(watch, PlainLines(watch), 2, 1, target).run(stop or Interrupt(), None)
+    return watch
+
+
+def states(sweep: SweepDir) -> list[State]:
+    return [sweep.run(run.run_id).state() for run in sweep.plan()]
+
+
+def test_a_dead_worker_costs_its_run_one_attempt(sweep: SweepDir, capfd: pytest.CaptureFixture[str]) -> None:
+    victim = sweep.plan()[1].run_id
+    (sweep.path / DEADLY).write_text(f"{victim} 2")
+    watch = run_pool(sweep, a_worker)
+    assert states(sweep) == [State.done] * 4
+    assert len(watch.ended) == 4
+    log = sweep.run(victim).log_file.read_text()
+    assert log.count("was killed by SIGKILL, as when memory runs out") == 2
+    assert "(attempt 1 of 3 in this launch)" in log
+    assert f"{victim} (model.init_seed=1): worker" in capfd.readouterr().out
+
+
+def test_a_run_that_kills_three_workers_is_failed_and_stops_nothing_else(sweep: SweepDir) -> None:
+    victim = sweep.plan()[0].run_id
+    (sweep.path / DEADLY).write_text(f"{victim} 99")
+    run_pool(sweep, a_worker)
+    assert states(sweep) == [State.failed, State.done, State.done, State.done]
+    error = sweep.run(victim).status()["error"]
+    assert error.startswith("killed its worker 3 times, at last: worker ")
+    assert error.endswith("was killed by SIGKILL, as when memory runs out")
+    lines, exit_code = last_words(sweep, sweep.plan(), interrupted=False)
+    assert exit_code == 1
+    assert lines[0] == (
+        f"1 of 4 runs failed. First: {victim} (model.init_seed=0), {error}. Log: {sweep.run(victim).log_file}"
+    )
+
+
+def test_workers_that_cannot_start_are_given_up(sweep: SweepDir, capfd: pytest.CaptureFixture[str]) -> None:
+    run_pool(sweep, a_worker_that_cannot_start)
+    said = capfd.readouterr().out
+    assert "3 workers died without a run: giving up" in said
+    assert "no module named so" in said
+    assert states(sweep) == [State.planned] * 4
+
+
+def test_stopping_reaches_the_workers(sweep: SweepDir) -> None:
+    class Soon(Interrupt):
+        def __call__(self) -> bool:
+            return State.running in states(sweep)
+
+    run_pool(sweep, a_patient_worker, Soon())
+    assert State.interrupted in states(sweep)
+    lines, exit_code = last_words(sweep, sweep.plan(), interrupted=True)
+    assert "interrupted: 4 of 4 runs are left; the same command continues" in lines
+    assert exit_code == 130
+
+
+@pytest.mark.parametrize(
+    "given, shared",
+    [
+        ((100, None, None), (8, 1)),
+        ((3, None, None), (3, 2)),
+        ((1, None, None), (1, 8)),
+        ((100, 2, None), (2, 4)),
+        ((100, None, 3), (2, 3)),
+        ((100, 16, None), (16, 1)),
+        ((100, 16, 2), (16, 2)),
+    ],
+)
+def test_cores_are_shared_out(
+    monkeypatch: pytest.MonkeyPatch, given: tuple[int, int | None, int | None], shared: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(pool_module.os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert shared_out(*given) == shared
+
+
+def test_wrong_settings_of_the_pool() -> None:
+    assert PoolLauncher(2, None).problems() == []
+    assert PoolLauncher(0, None).problems() == [
+        "hydra.launcher.n_workers must be a whole number of at least 1, or null, got 0"
+    ]
+    assert issubclass(PoolLauncher, PlanLauncher)
+
+
+def test_a_diverged_run_is_no_failure_and_what_others_hold_is_theirs(sweep: SweepDir) -> None:
+    runs = sweep.plan()
+    for run, state in zip(runs, [State.done, State.done, State.diverged], strict=False):
+        sweep.run(run.run_id).write_status(state, step=5, end="n_steps")
+    assert last_words(sweep, runs[:3], interrupted=False)[1] == 0
+    claim = Claims(sweep, 300.0).take(runs[3].run_id)
+    lines, exit_code = last_words(sweep, runs, interrupted=False)
+    assert claim is not None
+    assert exit_code == 1
+    assert f"is held by process {os.getpid()} on" in "\n".join(lines)
+    assert lines[-1] == f"next: python -m analysis sweep {sweep.path}"
+
+
+def test_the_watch_tells_starts_ends_and_speed(sweep: SweepDir) -> None:
+    runs = sweep.plan()
+    first = sweep.run(runs[0].run_id)
+    watch = Watch(sweep, runs, retry_failed=False)
+    assert watch.look().running == []
+    claim = Claims(sweep, 300.0).take(runs[0].run_id)
+    assert claim is not None
+    first.path.mkdir()
+    first.write_status(State.running, step=0)
+    rows = [{"step": 0, "seconds": 1.0}, {"step": 2, "seconds": 2.0}]
+    metrics = first.open_metrics(rows[:1])
+    seen = watch.look()
+    assert [view.run.run_id for view in seen.started] == [runs[0].run_id]
+    metrics.append(rows[1])
+    (view,) = watch.look().running
+    assert (view.step, view.steps_per_s, view.seconds_left) == (2, 2.0, 1.5)
+    assert watch.seconds_left([view]) == (3 + 3 * 5) / 2.0
+    first.write_status(State.done, step=5, end="n_steps")
+    assert watch.look().ended == [view]
+    assert (len(watch.left), len(watch.ended)) == (3, 1)
+
+
+def test_a_run_left_as_running_by_a_dead_launch_is_not_shown_as_running(sweep: SweepDir) -> None:
+    run = sweep.plan()[0]
+    sweep.run(run.run_id).path.mkdir()
+    sweep.run(run.run_id).write_status(State.running, step=3)
+    assert Claims(sweep, 300.0).take(run.run_id) is not None
+    time.sleep(0.01)
+    assert Watch(sweep, [run], retry_failed=False).look().running == []
