@@ -166,7 +166,7 @@ def _kept(rows: list[dict[str, Any]], step: int, rows_at: Schedule, config: RunC
     """
     kept = [row for row in rows if row["step"] <= step]
     stopped = stop_step(kept, config.stop)
-    ends_here = kept and kept[-1]["step"] == min(config.n_steps, stopped or config.n_steps)
+    ends_here = kept and kept[-1]["step"] == (config.n_steps if stopped is None else min(stopped, config.n_steps))
     if not kept or ends_here:
         return kept
     last = kept[-1]

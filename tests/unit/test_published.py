@@ -54,9 +54,7 @@ def test_key_frequencies_by_the_gap(case):
     assert losses.key_gap(evaluation) == pytest.approx(gap, abs=tolerance)
     if "largest_excluded_outside_K" in golden:
         outside = [
-            value
-            for k, value in enumerate(losses.excluded_loss_k(evaluation), 1)
-            if k not in golden["key_freqs"]
+            value for k, value in enumerate(losses.excluded_loss_k(evaluation), 1) if k not in golden["key_freqs"]
         ]
         assert max(outside) == pytest.approx(golden["largest_excluded_outside_K"], rel=5e-3)
 

@@ -58,9 +58,7 @@ def difference(vector, shapes, reference) -> float:
     return max(float((ours[name] - w).norm() / w.norm()) for name, w in plain.items() if w.any())
 
 
-@pytest.mark.parametrize(
-    "p", [59, pytest.param(113, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
-)
+@pytest.mark.parametrize("p", [59, pytest.param(113, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 def test_float64_step_equals_the_reference_through_grokking(p):
     config = settings(p=p, frac=0.5, d_model=64, lr=3e-3)
     task, fixed, states, reference = beside_the_reference(config)
@@ -132,9 +130,7 @@ def test_gradient_equals_autograd_of_the_reference(equals_logit):
     config.model.equals_logit = equals_logit
     task = make_task(config.data)
     fixed, state = train.setup(config, task), train.initial_state(config)
-    loss, ours = train.gradient(
-        state.weights, fixed.shapes, fixed.batch, config.model.activation, torch.float64
-    )
+    loss, ours = train.gradient(state.weights, fixed.shapes, fixed.batch, config.model.activation, torch.float64)
     weights = {n: w.clone().requires_grad_() for n, w in unflatten(state.weights, fixed.shapes).items()}
     tokens, labels = pairs_and_labels(13)
     plain = cross_entropy_float64(reference_logits(weights, tokens[task.train_mask])[:, -1], labels[task.train_mask])
