@@ -51,8 +51,9 @@ def _sweep(chosen: argparse.Namespace) -> int:
         written = draw(found, chosen.out)
     except OSError as error:
         return _wrong(error)
-    for path in written:
-        print(f"wrote {printable(str(path))}")
+    page, *others = written
+    print("wrote", ", ".join(printable(path.name) for path in others), "beside the page:")
+    print(printable(str(page)))
     return 0
 
 

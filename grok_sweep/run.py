@@ -97,6 +97,7 @@ def run_one(config: RunConfig, path: str | Path, hooks: Hooks | None = None) -> 
     outcome = _follow(_Run(config, fixed, task.to(device), rows_at, recorder, hooks, state.step), state)
 
     summary = summarise(config, recorder.rows, outcome.step, outcome.end, bitwise=recorder.is_bitwise)
+    summary["n_train"] = task.n_train
     if outcome.state is State.diverged:
         summary["diverged_at"] = outcome.step
     recorder.finish(outcome.state, outcome.step, outcome.end, summary)

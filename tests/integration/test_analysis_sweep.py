@@ -324,7 +324,9 @@ def test_the_command_prints_the_cells_and_what_it_wrote_and_needs_no_torch(tmp_p
         "delay",
     ]
     assert re.split("  +", first) == ["0.1", "0.2", "memorization so far", "1/1", "0/1", "300", "> 3000", "> 2700"]
-    assert rest[-1].startswith("wrote ")
+    page = sweep.path / "phase_diagram.html"
+    assert rest[-1] == str(page), "the last line names the page, to be opened"
+    assert all(name in rest[-2] for name in FILES if name != page.name)
     assert all((sweep.path / name).exists() for name in FILES)
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "altair" in imported

@@ -43,6 +43,7 @@ def test_files_of_a_run(tmp_path):
     assert summary["final.train_loss"] == rows[-1]["train_loss"]
     assert summary["max.test_loss"] == max(row["test_loss"] for row in rows)
     assert summary["bitwise"] is True
+    assert summary["n_train"] == int(0.4 * 23**2)
     assert sorted(p.name for p in run_dir.snapshots.iterdir()) == [
         f"step_{step:08d}.safetensors" for step in (0, 50, 100, 150, 200)
     ]
