@@ -25,7 +25,8 @@ def pair_sets(task: Task) -> dict[str, Bool[Tensor, " n_pairs"]]:
 def losses_and_accuracies(evaluation: Evaluation) -> dict[str, float]:
     """Mean float64 cross-entropy (nats, p answer classes) and share of right answers on each set of pairs.
 
-    A set without pairs is absent.
+    A set without pairs is absent. Sees the pairs of the set and their labels. Nanda et al. 2023, section 3; swap
+    and novel pairs are ours.
     """
     sets = pair_sets(evaluation.task)
     losses = {f"{name}_loss": float(evaluation.pair_losses[mask].mean()) for name, mask in sets.items()}
@@ -37,7 +38,7 @@ def objective(evaluation: Evaluation) -> float:
     """What training lowers: float64 cross-entropy (nats) on the train pairs over *all* outputs.
 
     With an output for "=" it differs from train_loss at the start (ln(p+1) against ln p) and agrees with it
-    to 7 digits once trained.
+    to 7 digits once trained. Sees train pairs. The authors' code, `full_loss`.
     """
     mask = evaluation.task.train_mask
     return float(torch.nn.functional.cross_entropy(evaluation.outputs[mask], evaluation.task.labels[mask]))
@@ -49,8 +50,8 @@ def restricted_loss(
     """Loss (nats, mean over all pairs) of the logits' key-frequency part alone: what the circuit achieves.
 
     L_R = P_K L + the mean of L over all pairs, per class; P_K projects on cos w_k(a+b) and sin w_k(a+b) for k
-    in K (10 directions for five frequencies). Nanda et al. 2023, section 5.1, and the authors' code.
-    None where there are no key frequencies.
+    in K (10 directions for five frequencies). Sees test inputs and, averaging over all pairs, test labels.
+    Nanda et al. 2023, section 5.1, and the authors' code. None where there are no key frequencies.
 
     Args:
         key_freqs: K; default: this network's own (online K), by the largest gap.
@@ -74,8 +75,8 @@ def excluded_loss(
     """Train loss (nats) of the logits without their key-frequency part: what memory achieves alone.
 
     L_X = L - P_K L, the projection's coefficients taken over all pairs. Rises while the generalising circuit
-    forms. Nanda et al. 2023, section 5.1 ("full" in the authors' notebook). None where there are no key
-    frequencies.
+    forms. Sees train pairs, and through the coefficients test inputs. Nanda et al. 2023, section 5.1 ("full" in
+    the authors' notebook). None where there are no key frequencies.
 
     Args:
         key_freqs: K; default: this network's own (online K), by the largest gap.
@@ -89,26 +90,39 @@ def excluded_loss(
 
 
 def excluded_loss_k(evaluation: Evaluation) -> list[float]:
-    """Train loss (nats) after removing one frequency, for k = 1..n//2. The paper's figure 15, for every k."""
+    """Train loss (nats) after removing one frequency, for k = 1..n//2: the paper's figure 15, for every k.
+
+    Sees train pairs, and through the coefficients test inputs. Nanda et al. 2023, figure 15.
+    """
     return evaluation.excluded_loss_k.tolist()
 
 
 def excluded_loss_max(evaluation: Evaluation) -> float:
-    """The largest of excluded_loss_k: needs no key frequencies. Nanda et al. 2023, footnote 3."""
+    """The largest of excluded_loss_k (nats): needs no key frequencies.
+
+    Sees train pairs, and through the coefficients test inputs. Nanda et al. 2023, footnote 3.
+    """
     return float(evaluation.excluded_loss_k.max())
 
 
 def key_freqs(evaluation: Evaluation) -> list[int] | None:
-    """This network's own key frequencies, sorted; None where the gap is below 1.5 decades."""
+    """This network's own key frequencies, sorted; None where the gap is below 1.5 decades.
+
+    All above the largest gap in log10(excluded_k - train_loss): see `by_largest_gap`. Sees train pairs, and through
+    the coefficients test inputs. Ours; the paper reads them off a figure (section 4.1).
+    """
     return evaluation.key_freqs.freqs
 
 
 def n_key_freqs(evaluation: Evaluation) -> int | None:
-    """Their number."""
+    """Number of key frequencies; None where there are none. Sees what `key_freqs` sees."""
     freqs = evaluation.key_freqs.freqs
     return None if freqs is None else len(freqs)
 
 
 def key_gap(evaluation: Evaluation) -> float:
-    """The largest gap in log10(excluded_k - train_loss), in decades: how clearly the key frequencies stand out."""
+    """The largest gap in log10(excluded_k - train_loss), in decades: how clearly the key frequencies stand out.
+
+    Sees what `key_freqs` sees. Ours.
+    """
     return evaluation.key_freqs.gap

@@ -29,16 +29,19 @@ def neuron_logit_map(weights: Weights, p: int) -> Float[Tensor, "d_mlp p"]:
 def gini_W_E(evaluation: Evaluation) -> float:
     """Gini of the Fourier component norms of W_E over the p numbers: the constant left out, cosine and sine apart.
 
-    Nanda et al. 2023, appendix C.2; which components count is our choice (it moves the value by 1-2 %).
+    Sees weights. Nanda et al. 2023, appendix C.2; which components count is our choice (it moves the value by 1-2 %).
     """
     return gini(fourier.component_norms(evaluation.weights["W_E"][: evaluation.task.p])[1:])
 
 
 def gini_W_L(evaluation: Evaluation) -> float:
-    """The same for W_L = W_out @ W_U, over its answer classes."""
+    """The same for the neuron-logit map W_L = W_out @ W_U, over its answer classes.
+
+    Sees weights. Nanda et al. 2023, appendix C.2.
+    """
     return gini(fourier.component_norms(neuron_logit_map(evaluation.weights, evaluation.task.p).T)[1:])
 
 
 def sum_sq_weights(evaluation: Evaluation) -> float:
-    """Sum of squares of all parameters, biases included. Nanda et al. 2023, figure 7."""
+    """Sum of squares of all parameters, biases included. Sees weights. Nanda et al. 2023, figure 7."""
     return sum(float(w.double().square().sum()) for w in evaluation.weights.values())
