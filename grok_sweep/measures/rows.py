@@ -28,4 +28,9 @@ def row(state: TrainState, evaluation: Evaluation) -> dict[str, Any]:
 
 def measured(evaluation: Evaluation, names: list[str], vectors: bool) -> dict[str, Any]:
     """The measures `names` in their order: the per-frequency lists (vectors=True) or all others."""
-    return {name: MEASURES[name].load()(evaluation) for name in names if MEASURES[name].is_vector == vectors}
+    values: dict[str, Any] = {}
+    for name in names:
+        if MEASURES[name].is_vector == vectors:
+            value = MEASURES[name].load()(evaluation)
+            values |= {f"{name}.{part}": v for part, v in value.items()} if isinstance(value, dict) else {name: value}
+    return values

@@ -44,4 +44,12 @@ def gini_W_L(evaluation: Evaluation) -> float:
 
 def sum_sq_weights(evaluation: Evaluation) -> float:
     """Sum of squares of all parameters, biases included. Sees weights. Nanda et al. 2023, figure 7."""
-    return sum(float(w.double().square().sum()) for w in evaluation.weights.values())
+    return sum(sum_sq(evaluation).values())
+
+
+def sum_sq(evaluation: Evaluation) -> dict[str, float]:
+    """Sum of squares of each parameter. Sees weights. Nanda et al. 2023, figure 7.
+
+    Under weight decay balanced pairs end equal: W_K and W_Q, W_V and W_O, W_in and W_out.
+    """
+    return {name: float(w.double().square().sum()) for name, w in evaluation.weights.items()}

@@ -17,7 +17,8 @@ class Measure:
     """A line of the table.
 
     Attributes:
-        function: "module:name" under grok_sweep.measures; takes an Evaluation.
+        function: "module:name" under grok_sweep.measures; takes an Evaluation. Where it returns a dict, each
+            entry is logged as <measure>.<entry>.
         kind: "K-free" or "online K".
         sees: what the value depends on: "weights", "train pairs", "test inputs", "test labels".
         source: where it is defined.
@@ -52,9 +53,18 @@ MEASURES: dict[str, Measure] = {
     "key_gap": Measure("losses:key_gap", "K-free", "train pairs, test inputs", "ours: the largest gap"),
     "n_key_freqs": Measure("losses:n_key_freqs", "online K", "train pairs, test inputs", "ours: the largest gap"),
     "key_freqs": Measure("losses:key_freqs", "online K", "train pairs, test inputs", "ours: the largest gap"),
+    "fve_logits": Measure(
+        "fit:fve_logits", "online K", "train pairs, test inputs", f"{_PAPER}, sections 4.1 and 4.2"
+    ),
+    "fit_loss": Measure("fit:fit_loss", "online K", "train pairs, test inputs", f"{_PAPER}, section 4.4"),
+    "cos_sim_k": Measure("fit:cos_sim_k", "K-free", "test inputs", f"{_PAPER}, authors' notebook", is_vector=True),
+    "W_L_residual": Measure(
+        "fit:W_L_residual", "online K", "weights, train pairs, test inputs", f"{_PAPER}, section 4.2, equation 2"
+    ),
     "gini_W_E": Measure("sparsity:gini_W_E", "K-free", "weights", f"{_PAPER}, appendix C.2"),
     "gini_W_L": Measure("sparsity:gini_W_L", "K-free", "weights", f"{_PAPER}, appendix C.2"),
     "sum_sq_weights": Measure("sparsity:sum_sq_weights", "K-free", "weights", f"{_PAPER}, figure 7"),
+    "sum_sq": Measure("sparsity:sum_sq", "K-free", "weights", f"{_PAPER}, figure 7, by parameter"),
 }
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from grok_sweep import fourier, train
 from grok_sweep.config import Activation, DataConfig, ModelConfig, RunConfig, resolved
-from grok_sweep.measures import losses, sparsity
+from grok_sweep.measures import fit, losses, sparsity
 from grok_sweep.measures.evaluation import Evaluation, evaluate
 from grok_sweep.measures.frequencies import LEAST_GAP, by_largest_gap
 from grok_sweep.measures.rows import measured, row
@@ -126,6 +126,47 @@ def test_planted_circuit(p):
     assert losses.n_key_freqs(noisy) == 3
 
 
+@pytest.mark.parametrize("p", [23, 24])
+def test_fit_of_a_planted_circuit_is_exact(p):
+    """Its alphas come back, it explains all, and its loss is the network's own. p = 24 has a Nyquist frequency."""
+    amplitudes = {2: 3.0, 5: 2.5, p // 2: 2.0}
+    e, key_freqs = planted(p, amplitudes), sorted(amplitudes)
+    assert fit.alphas(e, key_freqs) == pytest.approx([amplitudes[k] for k in key_freqs], rel=1e-12)
+    assert fit.fve_logits(e, key_freqs) == pytest.approx(1, rel=1e-12)
+    assert fit.fit_loss(e, key_freqs) == pytest.approx(float(e.pair_losses.mean()), rel=1e-12)
+    similarity = fit.cos_sim_k(e)
+    assert sum(s**2 for s in similarity) == pytest.approx(1, rel=1e-12)
+    assert similarity[2] == pytest.approx(0, abs=1e-13)
+    part = fit.fve_logits(e, [2])
+    assert part == pytest.approx(similarity[1] ** 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("p", [7, 12])
+def test_fit_is_the_least_squares_fit(p):
+    """Against lstsq on all p³ logits, at random ones."""
+    e, key_freqs = random_evaluation(p), [1, p // 2]
+    c = torch.arange(p)
+    difference = ((e.task.a + e.task.b)[:, None] - c) % p
+    columns = torch.stack([(2 * math.pi * k / p * difference.double()).cos().flatten() for k in key_freqs], 1)
+    centred = (e.logits - e.logits.mean()).flatten()
+    found = torch.linalg.lstsq(columns, centred).solution
+    assert fit.alphas(e, key_freqs) == pytest.approx(found.tolist(), rel=1e-10)
+    fitted = columns @ found
+    fve = 1 - float((centred - fitted).square().sum() / centred.square().sum())
+    assert fit.fve_logits(e, key_freqs) == pytest.approx(fve, rel=1e-10)
+    loss = cross_entropy(fitted.view(p * p, p), e.task.labels)
+    assert fit.fit_loss(e, key_freqs) == pytest.approx(loss, rel=1e-12)
+
+
+def test_W_L_residual_is_the_share_outside_the_key_directions():
+    p, basis = 11, fourier.basis(11)
+    W_U = torch.cat([3 * basis[3:5] + 0 * basis[0], 4 * basis[7:8]])
+    weights = {"W_out": torch.eye(3, dtype=torch.float64), "W_U": W_U}
+    e = Evaluation(weights, task_of(p), torch.zeros(p * p, p, dtype=torch.float64))
+    assert fit.W_L_residual(e, [2]) == pytest.approx(16 / (9 + 9 + 16), rel=1e-12)
+    assert fit.W_L_residual(e, [2, 4]) == pytest.approx(0, abs=1e-15)
+
+
 def test_relabelling_the_residues_permutes_the_frequencies():
     """Multiplying a, b and c by m sends frequency k to k/m: removing mk from the one is removing k from the other."""
     p, m = 13, 5
@@ -151,6 +192,9 @@ def test_online_measures_are_null_without_key_frequencies():
     assert losses.n_key_freqs(e) is None
     assert losses.restricted_loss(e) is None
     assert losses.excluded_loss(e) is None
+    assert fit.fve_logits(e) is None
+    assert fit.fit_loss(e) is None
+    assert fit.W_L_residual(e) is None
 
 
 # --- the gap ------------------------------------------------------------------------------------------------
@@ -248,13 +292,16 @@ def test_a_row_of_a_run_holds_every_name_of_the_contract():
         e = evaluate(unflatten(state.weights, fixed.shapes), task, Activation.relu)
         rows.append(row(state, e) | measured(e, names, vectors=False) | measured(e, names, vectors=True))
     sets = ("train", "test", "swap", "novel")
-    expected = {"step", "objective", "all_loss", "weights_hash", *names}
+    expected = {"step", "objective", "all_loss", "weights_hash", *names} - {"sum_sq"}
+    expected |= {f"sum_sq.{name}" for name in fixed.shapes}
     expected |= {f"{s}_loss" for s in sets} | {f"{s}_acc" for s in sets}
     assert set(rows[0]) == expected
     assert set(rows[1]) == expected | {"grad_norm", "update_norm"}
     assert rows[1]["step"] == 2
     assert rows[1]["update_norm"] == pytest.approx(float((second.weights - first.weights).norm()), rel=1e-5)
     assert rows[0]["sum_sq_weights"] == pytest.approx(float(start.weights.square().sum()), rel=1e-5)
+    by_parameter = sum(rows[0][f"sum_sq.{name}"] for name in fixed.shapes)
+    assert by_parameter == pytest.approx(rows[0]["sum_sq_weights"], rel=1e-12)
     assert rows[0]["weights_hash"] != rows[1]["weights_hash"]
     assert len(rows[0]["excluded_loss_k"]) == 6
     # The objective of an update is taken before it: update 2 saw the weights of step 1, equal to those of step 0.
@@ -269,4 +316,4 @@ def test_the_table_is_complete_and_unknown_names_are_told():
         assert measure.source
     assert problems(list(MEASURES)) == []
     (line,) = problems(["gini_we", "key_gap", "fourier"])
-    assert line.startswith("unknown measures: fourier, gini_we. Known: excluded_loss, excluded_loss_k,")
+    assert line.startswith("unknown measures: fourier, gini_we. Known: W_L_residual, cos_sim_k, excluded_loss,")

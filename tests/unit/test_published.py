@@ -8,7 +8,7 @@ import torch
 from published import paper_weights, published, transformer_lens_weights
 
 from grok_sweep.config import Activation, DataConfig, SplitBy
-from grok_sweep.measures import losses, sparsity
+from grok_sweep.measures import fit, losses, sparsity
 from grok_sweep.measures.evaluation import Evaluation, evaluate
 from grok_sweep.tasks import make_task
 
@@ -73,3 +73,16 @@ def test_restricted_and_excluded(case):
     own = golden["key_freqs"]
     assert losses.restricted_loss(evaluation) == losses.restricted_loss(evaluation, own, mask(evaluation, "all"))
     assert losses.excluded_loss(evaluation) == losses.excluded_loss(evaluation, own, mask(evaluation, "train"))
+
+
+def test_fit_of_the_logits_and_neuron_logit_map(case):
+    golden, evaluation = case
+    for check in golden["fit"]:
+        for name in ("fve_logits", "fit_loss", "W_L_residual"):
+            if name in check:
+                value = getattr(fit, name)(evaluation, check["K"])
+                assert value == pytest.approx(check[name], rel=GOLDEN["tolerance_fit"]["relative"]), (name, check)
+        if "alphas" in check:
+            found = fit.alphas(evaluation, check["K"])
+            assert found == pytest.approx(check["alphas"], rel=GOLDEN["tolerance_alphas"]["relative"])
+    assert fit.fve_logits(evaluation) == fit.fve_logits(evaluation, golden["key_freqs"])
