@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ class SweepMap:
 
     Attributes:
         x, y: the settings on the axes; y is None for a map of one row.
+        where: the conditions that narrowed it.
     """
 
     sweep: Sweep
@@ -34,6 +36,7 @@ class SweepMap:
     cells: pl.DataFrame
     x: str
     y: str | None
+    where: tuple[str, ...] = ()
 
 
 def map_sweep(
@@ -52,11 +55,13 @@ def map_sweep(
     sweep = load_sweep(path)
     runs = axes.where(sweep.runs, where)
     across, up = axes.choose(runs, sweep.swept, x, y)
-    return SweepMap(sweep, runs, cells(runs, across, up), across, up)
+    return SweepMap(sweep, runs, cells(runs, across, up), across, up, tuple(where))
 
 
 def draw(found: SweepMap, out: str | os.PathLike[str] | None = None) -> list[Path]:
     """Write cells.csv, cells.parquet and phase_diagram.html, .svg, .pdf, .png; return their paths.
+
+    A map narrowed by `where` says so in its title and its files' names: it never replaces that of the whole sweep.
 
     Args:
         out: folder to write to; None: the sweep's own.
@@ -68,11 +73,13 @@ def draw(found: SweepMap, out: str | os.PathLike[str] | None = None) -> list[Pat
     folder = found.sweep.path if out is None else Path(out)
     parquet = io.BytesIO()
     found.cells.write_parquet(parquet)
-    tables = {"cells.csv": found.cells.write_csv().encode(), "cells.parquet": parquet.getvalue()}
+    part = "".join(f"_{re.sub('[^A-Za-z0-9.=_-]', '-', condition)}" for condition in found.where)
+    tables = {f"cells{part}.csv": found.cells.write_csv().encode(), f"cells{part}.parquet": parquet.getvalue()}
     for name, content in tables.items():
         write_atomic(folder / name, content)
-    chart = diagram(found.sweep.name, found.runs, found.cells, found.x, found.y)
-    figures = write_figure(chart, folder / "phase_diagram", captions.printable(found.sweep.name))
+    name = ", ".join([found.sweep.name, *found.where])
+    chart = diagram(name, found.runs, found.cells, found.x, found.y)
+    figures = write_figure(chart, folder / f"phase_diagram{part}", captions.printable(name))
     return [*figures, *(folder / name for name in tables)]
 
 
@@ -102,6 +109,10 @@ def table(found: SweepMap) -> str:
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if found.cells.height > ROWS_IN_TABLE:
         lines.append(f"… and {found.cells.height - ROWS_IN_TABLE} more cells in cells.csv")
+    if found.cells["n_runs"].max() != 1:
+        lines.append("times in steps: medians over the seeds, each column by itself")
+    else:
+        lines.append("times in steps")
     return "\n".join(lines)
 
 

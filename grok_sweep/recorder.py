@@ -78,7 +78,8 @@ class Recorder:
         else:
             self._dir.log(f"resumed at step {self._resumed_from} with {len(self.rows)} rows")
         if not self.is_bitwise:
-            self._dir.log(f"conditions changed, numbers may differ in rounding from here: {self._conditions}")
+            met = "; ".join(", ".join(f"{n} {v}" for n, v in c.items()) for c in self._conditions)
+            self._dir.log(f"conditions changed, numbers may differ in rounding from here. Met so far: {met}")
         self._mirror_rows()
         self._status(State.running, self._resumed_from or 0)
 
@@ -149,7 +150,13 @@ class Recorder:
 
 def _load(run_dir: RunDir) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """The checkpoint, where its rows are there too; without rows the run starts anew."""
-    loaded = run_dir.load_checkpoint()
+    try:
+        loaded = run_dir.load_checkpoint()
+    except Exception as error:
+        raise ValueError(
+            f"{run_dir.checkpoint_file} cannot be read ({error}): "
+            "delete it, and the run starts anew with retry=failed"
+        ) from error
     if loaded is None:
         return None
     if not run_dir.rows():

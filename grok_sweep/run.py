@@ -99,7 +99,8 @@ def run_one(config: RunConfig, path: str | Path, hooks: Hooks | None = None) -> 
     summary = summarise(config, recorder.rows, outcome.step, outcome.end, bitwise=recorder.is_bitwise)
     summary["n_train"] = task.n_train
     if outcome.state is State.diverged:
-        summary["diverged_at"] = outcome.step
+        # What has not happened yet will not: no phase, and nothing is "so far".
+        summary |= {"diverged_at": outcome.step, "end": "diverged", "phase": None, "phase_scale_free": None}
     recorder.finish(outcome.state, outcome.step, outcome.end, summary)
     return outcome.state
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn
 
+from grok_sweep.launchers.devices import missing_devices
 from grok_sweep.launchers.plan_launcher import PlanLauncher
 from grok_sweep.store import PlannedRun, RunDir, State
 from grok_sweep.sweep.claims import Claims, describe
@@ -29,6 +30,9 @@ LINE_EVERY_S = 5.0
 class Here(PlanLauncher):
     """Trains the plan's one run in this process."""
 
+    def plan_problems(self, plan: Plan) -> list[str]:
+        return missing_devices(plan)
+
     def train(self, plan: Plan) -> int:
         """Train until it is done, or until Ctrl-C; returns the exit code."""
         (run,) = plan.runs
@@ -37,7 +41,8 @@ class Here(PlanLauncher):
         if not needs_work(run, run_dir, retry_before):
             print(f"nothing left to do: {ending(run_dir)}")
             return _last_lines(run_dir)
-        print(f"run {run.run_id} in {run_dir.path}", flush=True)
+        step = run_dir.status().get("step", 0)
+        print(f"run {run.run_id} in {run_dir.path}" + (f", continues from step {step}" if step else ""), flush=True)
         from grok_sweep.sweep.worker import work  # torch, once it is needed
 
         with Interrupt() as stop, _bar() as report:

@@ -12,6 +12,10 @@ class PlanLauncher:
         """What is wrong with the launcher's own settings."""
         return []
 
+    def plan_problems(self, plan: Plan) -> list[str]:
+        """What these runs ask for that is not to be had where they would train; asked before anything is written."""
+        return []
+
     def train(self, plan: Plan) -> int:
         """Train every run of the plan that has work left; returns the command's exit code."""
         raise NotImplementedError

@@ -24,6 +24,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from grok_sweep.launchers.devices import missing_devices
 from grok_sweep.launchers.plan_launcher import PlanLauncher
 from grok_sweep.launchers.report import last_words
 from grok_sweep.launchers.worker_process import PRELOAD, how_it_ended, server_environment, train_runs
@@ -66,12 +67,16 @@ class PoolLauncher(PlanLauncher, Launcher):
             if value is not None and not (isinstance(value, int) and value >= 1)
         ]
 
+    def plan_problems(self, plan: Plan) -> list[str]:
+        return missing_devices(plan)
+
     def train(self, plan: Plan) -> int:
         """Train every run of the plan that has work left; returns the exit code."""
         watch = Watch(plan.sweep, plan.runs, retry_failed=plan.options.retry is not None)
         interrupted = False
         if watch.left:
-            n_workers, n_threads = shared_out(len(watch.left), self.n_workers, self.n_threads)
+            n_workers, n_threads = shared_out(watch.n_runs, self.n_workers, self.n_threads)
+            n_workers = min(n_workers, len(watch.left))
             with Interrupt() as stop, display(watch) as shown:
                 shown.say(
                     f"{watch.n_runs} runs in {plan.sweep.path}: {len(watch.left)} to train, {watch.n_before} at "
@@ -86,8 +91,15 @@ class PoolLauncher(PlanLauncher, Launcher):
 
 
 def shared_out(n_runs: int, n_workers: int | None, n_threads: int | None) -> tuple[int, int]:
-    """Workers, and threads of each, such that cores are neither idle nor fought over."""
+    """Workers, and threads of each, such that cores are neither idle nor fought over.
+
+    Args:
+        n_runs: all runs of the plan, not those that are left: the same command, given again for the last few, trains
+            them with the same number of threads, and so to the same bits.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if n_threads is None and os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        n_threads = max(1, int(os.environ["OMP_NUM_THREADS"]))
     workers = min(n_runs, n_workers or (cores if n_threads is None else max(1, cores // n_threads)))
     return workers, n_threads or max(1, cores // workers)
 
@@ -117,12 +129,14 @@ class Pool:
         self._context.set_forkserver_preload([*PRELOAD, *(["wandb"] if uses_wandb else [])])
         self._workers: list[_Worker] = []
         self._n_started = 0
+        self._failures_allowed: int | None = None
         self._deaths: Counter[str | None] = Counter()
         # Workers hold the reading end only: it closes when we close the writing end, or die.
         self._read_end, self._write_end = self._context.Pipe(duplex=False)
 
     def run(self, stop: Interrupt, failures_allowed: int | None) -> None:
         """Until no run is left that these workers could train, or they were asked to stop and did."""
+        self._failures_allowed = failures_allowed
         try:
             for _ in range(self._n_workers):
                 self._start()
@@ -175,6 +189,7 @@ class Pool:
         log_file = watch.sweep.workers / f"{socket.gethostname()}-{os.getpid()}-{self._n_started}.log"
         arguments = (
             str(watch.sweep.path), list(watch.left), self._n_threads, watch.retry_failed_before,
+            self._failures_allowed,
             self._read_end, str(log_file),
         )  # fmt: skip
         with server_environment(self._n_threads):

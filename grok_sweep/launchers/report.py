@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from grok_sweep.store import PlannedRun, State, SweepDir
@@ -27,7 +28,8 @@ def last_words(sweep: SweepDir, runs: Sequence[PlannedRun], interrupted: bool) -
         lines.append(f"interrupted: {len(left)} of {len(runs)} runs are left; the same command continues")
     elif left:
         lines.append(f"{len(left)} of {len(runs)} runs are left; the same command continues")
-    lines.append(f"next: python -m analysis sweep {sweep.path}")
+    if len(failed) < len(runs):
+        lines.append(f"next: python -m analysis sweep {shlex.quote(str(sweep.path))}")
     if interrupted:
         return lines, EXIT_INTERRUPTED
     return lines, EXIT_RUN_FAILED if failed or left else EXIT_DONE

@@ -59,6 +59,7 @@ def train_runs(
     run_ids: list[str],
     n_threads: int,
     retry_failed_before: float | None,
+    failures_allowed: int | None,
     parent: Connection,
     log_file: str,
 ) -> None:
@@ -73,6 +74,7 @@ def train_runs(
     gone.register(parent.fileno(), select.POLLIN | select.POLLHUP)
     work(
         sweep, run_ids, n_threads=n_threads, retry_failed_before=retry_failed_before,
+        failures_allowed=failures_allowed,
         stop=lambda: bool(gone.poll(0)),
     )  # fmt: skip
 

@@ -225,7 +225,12 @@ def carry_out(plan: grid.Plan, launcher: PlanLauncher) -> NoReturn:
     if plan.options.dry_run:
         print_plan(plan)
         sys.exit(EXIT_DONE)
-    plan.add()
+    if found := launcher.plan_problems(plan):
+        _leave("\n- ".join([grid.REFUSED, *found]))
+    try:
+        plan.add()
+    except OSError as error:
+        _leave(_unusable_root(error))
     sys.exit(launcher.train(plan))
 
 
@@ -235,8 +240,18 @@ def _plan_or_exit(
     try:
         return plan(arguments, loader, master, problems)
     except SettingsError as error:
-        print(error, file=sys.stderr)
-        sys.exit(EXIT_WRONG_SETTINGS)
+        _leave(str(error))
+    except OSError as error:
+        _leave(_unusable_root(error))
+
+
+def _unusable_root(error: OSError) -> str:
+    return f"{grid.REFUSED}\n- root or sweep: {error.filename}: {error.strerror}; give another root=…"
+
+
+def _leave(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(EXIT_WRONG_SETTINGS)
 
 
 @contextmanager

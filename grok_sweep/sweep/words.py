@@ -44,6 +44,8 @@ def ending(run_dir: RunDir) -> str:
     at = f"{state.value} at step {status.get('step', 0)}"
     if state is State.done:
         facts = [f"{name} {summary.get(name)}" for name in ("t_train", "t_test")] + [str(summary.get("phase"))]
+        if summary.get("bitwise") is False:
+            facts.append("continued on other threads, device or library (bitwise: false in summary.json)")
         by_rule = " by the stop rule" if status.get("end") == "stop_rule" else ""
         return f"{at}{by_rule}: " + ", ".join(facts)
     if state is State.failed:

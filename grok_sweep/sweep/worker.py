@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ def work(
     *,
     n_threads: int | None = None,
     retry_failed_before: float | None = None,
+    failures_allowed: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, State | None]:
@@ -32,6 +34,7 @@ def work(
         sweep: the sweep's folder; the runs stand in its plan.
         n_threads: torch threads; None: as they are.
         retry_failed_before: take also runs that failed before this time (time.time()).
+        failures_allowed: take no further run once so many have failed since the call; None: go on.
         stop: asked between steps; True: checkpoint, leave.
         report: hears how far the present run is.
 
@@ -41,15 +44,26 @@ def work(
         torch.set_num_threads(n_threads)
     sweep_dir = SweepDir(sweep)
     planned = {run.run_id: run for run in sweep_dir.plan()}
-    found = True
-    while found and not stop():
+    began, found = time.time(), True
+
+    def enough() -> bool:
+        return stop() or (
+            failures_allowed is not None and _failed_since(sweep_dir, run_ids, began) >= failures_allowed
+        )
+
+    while found and not enough():
         # Another pass as long as one found work: a run may have been left by a worker that died meanwhile.
         found = False
         for run_id in run_ids:
-            if stop():
+            if enough():
                 break
             found |= _train(sweep_dir, planned[run_id], retry_failed_before, stop, report)
     return {run_id: _state(sweep_dir, planned[run_id]) for run_id in run_ids}
+
+
+def _failed_since(sweep_dir: SweepDir, run_ids: Sequence[str], began: float) -> int:
+    statuses = [sweep_dir.run(run_id).status() for run_id in run_ids]
+    return sum(s["state"] == State.failed.value and s["updated"] >= began for s in statuses)
 
 
 def _train(

@@ -223,3 +223,21 @@ def test_workers_stop_with_a_checkpoint_when_the_launch_is_killed(tmp_path: Path
         process.kill()
         process.wait()
     until(lambda: all(sweep.run(run.run_id).state() is State.interrupted for run in sweep.plan()), 30)
+
+
+@pytest.mark.parametrize("many", [(), ("-m", "seed=0,1")], ids=["one", "sweep"])
+def test_what_is_not_to_be_had_here_is_told_before_any_work(
+    launch: Launch, tmp_path: Path, many: tuple[str, ...]
+) -> None:
+    """A device that torch does not find, a root that is no folder: exit code 2, one message, nothing written."""
+    (tmp_path / "file").write_text("")
+    for words, said in (
+        ("device=cuda:63", "CUDA devices here; use device=cpu or auto"),
+        (f"root={tmp_path / 'file'}", "give another root="),
+    ):
+        done = launch(*many, "p=23", "model.d_model=16", "steps=5", "logger=none", words)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("wrong settings, nothing was started:\n- ")
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()

@@ -370,3 +370,18 @@ def test_wrong_folders_are_told_apart(tmp_path):
     done = cli("sweep", runs / "frist")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"python -m analysis: {next(iter(cases.values()))}\n"
+
+
+def test_a_part_of_a_sweep_does_not_replace_the_whole(tmp_path):
+    from analysis.__main__ import main
+
+    sweep = SweepDir(tmp_path / "three")
+    for p in (31, 59):
+        for frac in (0.2, 0.3):
+            add(sweep, {"data.p": p, FRAC: frac})
+    assert main(["sweep", str(sweep.path)]) == 0
+    whole = (sweep.path / "cells.csv").read_bytes()
+    assert main(["sweep", str(sweep.path), "--where", "p=59"]) == 0
+    assert (sweep.path / "cells.csv").read_bytes() == whole
+    assert (sweep.path / "cells_p=59.csv").exists()
+    assert "three, p=59" in (sweep.path / "phase_diagram_p=59.svg").read_text()

@@ -121,6 +121,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(tmp_path):
     run_dir = sweep.run(ids[0])
     summary, rows = run_dir.summary(), run_dir.rows()
     assert summary["diverged_at"] == run_dir.status()["step"]
+    assert (summary["end"], summary["phase"], summary["phase_scale_free"]) == ("diverged", None, None)
     broken = next(row for row in rows if row["step"] == summary["diverged_at"])
     assert broken["objective"] is None, "null in the file, where the loss is not finite"
     assert all(row["objective"] is not None for row in rows if row["step"] < summary["diverged_at"])
@@ -241,3 +242,25 @@ def test_rows_beyond_the_checkpoint_are_not_kept(tmp_path):
     rows = RunDir(tmp_path).rows()
     assert [row["step"] for row in rows] == list(range(61))
     assert rows[31]["train_loss"] > 0
+
+
+def test_no_further_run_is_taken_once_enough_failed(tmp_path, monkeypatch):
+    def failing(evaluation, names, vectors):
+        raise RuntimeError("no luck")
+
+    sweep, ids = plan_of(tmp_path, *(small_config(n_steps=5, model=ModelConfig(d_model=d)) for d in (4, 8, 12, 16)))
+    monkeypatch.setattr(run_module, "measured", failing)
+    states = list(work(sweep.path, ids, failures_allowed=2).values())
+    assert states == [State.failed, State.failed, State.planned, State.planned]
+    # What failed before this call does not count.
+    states = list(work(sweep.path, ids, failures_allowed=1).values())
+    assert states == [State.failed, State.failed, State.failed, State.planned]
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named_with_the_way_out(tmp_path):
+    run_one(small_config(n_steps=20), tmp_path)
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors cannot be read .* delete it"):
+        run_one(small_config(n_steps=30), tmp_path)
+    (tmp_path / "checkpoint.safetensors").unlink()
+    assert run_one(small_config(n_steps=30), tmp_path) is State.done

@@ -28,7 +28,13 @@ DEADLY = "deadly"
 
 
 def a_worker(
-    sweep: str, run_ids: list[str], n_threads: int, retry_failed_before: float | None, parent: Connection, log: str
+    sweep: str,
+    run_ids: list[str],
+    n_threads: int,
+    retry_failed_before: float | None,
+    failures_allowed: int | None,
+    parent: Connection,
+    log: str,
 ) -> None:
     """Claims and ends each run as the real one does, but that one run kills it so and so often."""
     sweep_dir = SweepDir(sweep)
@@ -55,7 +61,13 @@ def a_worker_that_cannot_start(*arguments: object) -> None:
 
 
 def a_patient_worker(
-    sweep: str, run_ids: list[str], n_threads: int, retry_failed_before: float | None, parent: Connection, log: str
+    sweep: str,
+    run_ids: list[str],
+    n_threads: int,
+    retry_failed_before: float | None,
+    failures_allowed: int | None,
+    parent: Connection,
+    log: str,
 ) -> None:
     """Trains its run until it is told to stop."""
     run_dir = SweepDir(sweep).run(run_ids[0])
@@ -152,7 +164,16 @@ def test_cores_are_shared_out(
     monkeypatch: pytest.MonkeyPatch, given: tuple[int, int | None, int | None], shared: tuple[int, int]
 ) -> None:
     monkeypatch.setattr(pool_module.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert shared_out(*given) == shared
+
+
+def test_threads_asked_for_in_the_environment_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert shared_out(100, None, None) == (4, 2)
+    assert shared_out(1, None, None) == (1, 2)
+    assert shared_out(100, None, 4) == (2, 4)
 
 
 def test_wrong_settings_of_the_pool() -> None:
