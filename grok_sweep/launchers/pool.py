@@ -79,8 +79,8 @@ class PoolLauncher(PlanLauncher, Launcher):
             n_workers = min(n_workers, len(watch.left))
             with Interrupt() as stop, display(watch) as shown:
                 shown.say(
-                    f"{watch.n_runs} runs in {plan.sweep.path}: {len(watch.left)} to train, {watch.n_before} at "
-                    f"their end; workers: {n_workers}, threads of each: {n_threads}"
+                    f"{watch.n_runs} runs in {plan.sweep.path}: {len(watch.left)} to train, {watch.n_before} "
+                    f"finished before; workers: {n_workers}, threads of each: {n_threads}"
                 )
                 pool = Pool(watch, shown, n_workers, n_threads)
                 pool.run(stop, plan.options.failures_allowed)

@@ -124,11 +124,11 @@ def ended_lines(watch: Watch, look: Look) -> list[str]:
 
 
 def counts(watch: Watch, look: Look) -> str:
-    """4 of 120 at their end (1 diverged, 1 failed), 2 running, about 12 min left"""
+    """4 of 120 finished (1 diverged, 1 failed), 2 running, about 12 min left"""
     odd = [f"{n} {state.value}" for state in (State.diverged, State.failed) if (n := watch.count(state))]
     left = watch.seconds_left(look.running)
     return (
-        f"{watch.n_before + len(watch.ended)} of {watch.n_runs} at their end"
+        f"{watch.n_before + len(watch.ended)} of {watch.n_runs} finished"
         + (f" ({', '.join(odd)})" if odd else "")
         + f", {len(look.running)} running"
         + (f", at most about {duration(left)} left" if left is not None else "")

@@ -43,7 +43,9 @@ def ending(run_dir: RunDir) -> str:
     state = State(status["state"])
     at = f"{state.value} at step {status.get('step', 0)}"
     if state is State.done:
-        facts = [f"{name} {summary.get(name)}" for name in ("t_train", "t_test")] + [str(summary.get("phase"))]
+        times = {name: summary.get(name) for name in ("t_train", "t_test")}
+        facts = [f"{name} {'not reached' if step is None else step}" for name, step in times.items()]
+        facts.append(str(summary.get("phase")).replace("_", " "))
         if summary.get("bitwise") is False:
             facts.append("continued on other threads, device or library (bitwise: false in summary.json)")
         by_rule = " by the stop rule" if status.get("end") == "stop_rule" else ""

@@ -129,7 +129,7 @@ def test_one_run_then_the_same_again_then_more_steps(launch: Launch, tmp_path: P
     assert run.axes == {}
     assert first.stdout.splitlines()[0] == f"run {run.run_id} in runs/default/{run.run_id}"
     assert "step 60/60  train loss " in first.stdout
-    assert "done at step 60: t_train None, t_test None, confusion_so_far" in first.stdout
+    assert "done at step 60: t_train not reached, t_test not reached, confusion so far" in first.stdout
     again = launch(*SMALL)
     assert again.returncode == 0
     assert again.stdout.startswith("nothing left to do: done at step 60")
@@ -175,7 +175,9 @@ def test_a_sweep_with_a_run_that_fails(launch: Launch, tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert [sweep.run(name).state() for name in ids] == [State.done, State.failed, State.done]
     assert [run.axes for run in sweep.plan()] == [{"optimizer.weight_decay": wd} for wd in (0.5, 1.0, 2.0)]
-    assert done.stdout.startswith("3 runs in runs/default: 3 to train, 0 at their end; workers: 2, threads of each: ")
+    assert done.stdout.startswith(
+        "3 runs in runs/default: 3 to train, 0 finished before; workers: 2, threads of each: "
+    )
     assert f"1 of 3 runs failed. First: {ids[1]} (wd=1.0), ValueError: " in done.stdout
     assert f"Log: runs/default/{ids[1]}/log.txt\n    20" in done.stdout
     assert "3 runs in runs/default: 2 done, 1 failed" in done.stdout
@@ -188,7 +190,7 @@ def test_a_sweep_with_a_run_that_fails(launch: Launch, tmp_path: Path) -> None:
     retried = launch(*arguments, "retry=failed")
     assert retried.returncode == 0, retried.stdout
     assert "3 runs in runs/default: 3 to train" not in retried.stdout
-    assert "3 runs in runs/default: 1 to train, 2 at their end; workers: 1" in retried.stdout
+    assert "3 runs in runs/default: 1 to train, 2 finished before; workers: 1" in retried.stdout
     assert "3 runs in runs/default: 3 done" in retried.stdout
 
 
