@@ -208,6 +208,8 @@ class PlanSweeper(Sweeper):
         loader = self.hydra_context.config_loader
         plan = _plan_or_exit(arguments, loader, self.config, self._launcher_problems())
         assert isinstance(self.launcher, PlanLauncher)
+        if len(plan.runs) == 1 and not plan.runs[0].axes:
+            plan.notes.append("no setting has several values: this sweep is one run")
         carry_out(plan, self.launcher)
 
     def _launcher_problems(self) -> list[str]:

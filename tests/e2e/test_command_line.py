@@ -243,3 +243,8 @@ def test_what_is_not_to_be_had_here_is_told_before_any_work(
         assert said in done.stderr
         assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_sweep_without_an_axis_is_said_to_be_one_run(launch: Launch) -> None:
+    assert "note: no setting has several values" in launch("-m", "p=23", "dry_run=true").stderr
+    assert "note:" not in launch("-m", "p=23,29", "dry_run=true").stderr
