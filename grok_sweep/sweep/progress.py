@@ -19,7 +19,6 @@ class RunProgress:
     Attributes:
         row: its last logged row.
         steps_per_s: over the rows seen since the watch began; None until there are two.
-        failed_before: it stood as failed when the watch began.
     """
 
     run: PlannedRun
