@@ -42,7 +42,8 @@ def cos_sim_k(evaluation: Evaluation) -> list[float]:
 def fve_logits(evaluation: Evaluation, key_freqs: list[int] | None = None) -> float | None:
     """Fraction of the logits' variance that cos w_k(a+b-c), k in K, explain: 1 - RSS / TSS of the least-squares fit.
 
-    Sees test inputs, and through K train pairs. Nanda et al. 2023, sections 4.1 and 4.2. None where there are no key frequencies.
+    Sees test inputs, and through K train pairs. Nanda et al. 2023, sections 4.1 and 4.2. None where there are no
+    key frequencies.
 
     Args:
         key_freqs: K; default: this network's own (online K), by the largest gap.
@@ -64,7 +65,8 @@ def alphas(evaluation: Evaluation, key_freqs: list[int]) -> list[float]:
 def fit_loss(evaluation: Evaluation, key_freqs: list[int] | None = None) -> float | None:
     """Loss (nats) of the least-squares fit in the place of the logits, the same on every pair.
 
-    Sees test inputs, and through K train pairs. Nanda et al. 2023, section 4.4. None where there are no key frequencies.
+    Sees test inputs, and through K train pairs. Nanda et al. 2023, section 4.4. None where there are no key
+    frequencies.
 
     Args:
         key_freqs: K; default: this network's own (online K), by the largest gap.
