@@ -10,8 +10,8 @@ from pathlib import Path
 
 from grok_sweep import settings_list
 from grok_sweep.measures import table
-
-EXIT_DONE, EXIT_FAILED, EXIT_WRONG = 0, 1, 2
+from grok_sweep.store import run_folders
+from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_RUN_FAILED, EXIT_WRONG_SETTINGS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +56,7 @@ def _settings(as_markdown: bool) -> int:
 
 def _measure(path: Path, names: list[str], by_replay: bool, again: bool, n_workers: int | None) -> int:
     names = names or list(table.HINDSIGHT)
-    folders = _run_folders(path)
+    folders = run_folders(path)
     found = _name_problems(names)
     if not folders:
         found.insert(0, _no_run(path))
@@ -64,7 +64,7 @@ def _measure(path: Path, names: list[str], by_replay: bool, again: bool, n_worke
         found.append(f"--n-workers must be at least 1, got {n_workers}")
     if found:
         print("\n".join(found), file=sys.stderr)
-        return EXIT_WRONG
+        return EXIT_WRONG_SETTINGS
     from grok_sweep.second_pass import measure_runs  # with torch: only once there is work
 
     failed = 0
@@ -74,14 +74,14 @@ def _measure(path: Path, names: list[str], by_replay: bool, again: bool, n_worke
         print(f"[{i} of {len(folders)}] {report.path.name}: " + "; ".join(part for part in said if part), flush=True)
     if failed:
         print(f"{failed} of {len(folders)} runs could not be measured", file=sys.stderr)
-    return EXIT_FAILED if failed else EXIT_DONE
+    return EXIT_RUN_FAILED if failed else EXIT_DONE
 
 
 def _publish(path: Path) -> int:
-    folders = _run_folders(path)
+    folders = run_folders(path)
     if not folders:
         print(_no_run(path), file=sys.stderr)
-        return EXIT_WRONG
+        return EXIT_WRONG_SETTINGS
     from grok_sweep.loggers import publish
 
     failed = 0
@@ -95,7 +95,7 @@ def _publish(path: Path) -> int:
         print(f"[{i} of {len(folders)}] {folder.name}: {said}", flush=True)
     if failed:
         print(f"{failed} of {len(folders)} runs could not be published", file=sys.stderr)
-    return EXIT_FAILED if failed else EXIT_DONE
+    return EXIT_RUN_FAILED if failed else EXIT_DONE
 
 
 def _name_problems(names: Sequence[str]) -> list[str]:
@@ -116,12 +116,6 @@ def _name_problems(names: Sequence[str]) -> list[str]:
 
 def _no_run(path: Path) -> str:
     return f"{path}: {'no run is here' if path.exists() else 'no such folder'}"
-
-
-def _run_folders(path: Path) -> list[Path]:
-    if (path / "settings.json").exists():
-        return [path]
-    return sorted(file.parent for file in path.glob("*/settings.json"))
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from grok_sweep.config import RunConfig
 from grok_sweep.measures.evaluation import Evaluation
-from grok_sweep.measures.rows import named
-from grok_sweep.measures.table import measure, own_name
+from grok_sweep.measures.rows import measured
+from grok_sweep.measures.table import own_name
 from grok_sweep.models.network import Activations, Network
 from grok_sweep.replay import Replay
-from grok_sweep.store import RunDir, read_json, read_jsonl
+from grok_sweep.store import RunDir, read_json, read_jsonl, run_folders
 from grok_sweep.tasks import Task
 
 
@@ -140,11 +140,8 @@ class LoadedRun:
 
     def measure(self, name: str, step: int | None = None) -> Any:
         """One measure at this step, by its name in the table or a dotted path; None where it is not defined."""
-        line, evaluation = measure(name), self.evaluation(step)
-        if not line.needs <= evaluation.has:
-            return None
-        values = named(own_name(name), line.load()(evaluation))
-        return values.get(own_name(name), values)
+        values = measured(self.evaluation(step), [name])
+        return values.get(own_name(name), values or None)
 
 
 def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -158,7 +155,7 @@ def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
 def _no_run(path: Path) -> str:
     if not path.exists():
         return f"{path}: no such folder"
-    runs = sorted(file.parent.name for file in path.glob("*/settings.json"))
+    runs = [folder.name for folder in run_folders(path)]
     if not runs:
         return f"{path} is no run's folder: it holds no settings.json"
     shown = ", ".join(runs[:5]) + (", …" if len(runs) > 5 else "")

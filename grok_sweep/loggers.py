@@ -24,6 +24,8 @@ from grok_sweep.store import RunDir, State, read_json, write_atomic
 
 Row = Mapping[str, Any]
 
+FAILED = "W&B failed"
+"""What the line in a run's log begins with where its mirror failed."""
 TRY_AGAIN_S = 600.0
 """A process that waited for the server in vain does not wait again for so long: its next runs go offline at once."""
 
@@ -123,7 +125,7 @@ class Guarded:
             self.give_up()
             self._mirror, opening = NoMirror(), bool(self._makes)
         if failures:
-            self._tell(f"W&B failed ({'; then '.join(dict.fromkeys(failures))}): {self._what_next()}")
+            self._tell(f"{FAILED} ({'; then '.join(dict.fromkeys(failures))}): {self._what_next()}")
 
     def _what_next(self) -> str:
         if not isinstance(self._mirror, NoMirror):
@@ -263,6 +265,11 @@ class _Given:
 
 def _is_synced(file: Path) -> bool:
     return file.with_suffix(".wandb.synced").exists()
+
+
+def is_to_be_synced(run_dir: RunDir) -> bool:
+    """Whether the run has an offline folder that `wandb sync` did not take yet."""
+    return any(not _is_synced(file) for file in run_dir.wandb.glob("offline-run-*/*.wandb"))
 
 
 def _is_half_synced(file: Path) -> bool:

@@ -22,7 +22,7 @@ from grok_sweep.train import Setup, TrainState, pack, unpack
 
 
 class Recorder:
-    """The folder of one run, opened by the one process that holds it.
+    """The folder of one run, opened by the one process that holds it; left, it lets go of its files and its mirror.
 
     Attributes:
         rows: all rows so far, those of earlier attempts included, as the file holds them.
@@ -43,7 +43,7 @@ class Recorder:
         run_dir.path.mkdir(parents=True, exist_ok=True)
         for leftover in run_dir.path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
-        loaded = _load(run_dir)
+        loaded = _load(run_dir, rows_at)
         self._tensors, facts = loaded or ({}, {"step": 0, "seconds": 0.0, "conditions": []})
         self._resumed_from: int | None = facts["step"] if loaded else None
         self._seconds_before: float = facts["seconds"]
@@ -54,6 +54,15 @@ class Recorder:
         run_dir.settings_file.unlink(missing_ok=True)
         write_json(run_dir.settings_file, flat(config))
         self._metrics = run_dir.open_metrics(self.rows)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
+        """After a failure, which may be anything, the mirror's run is ended; whoever wants out at once is let out."""
+        self._metrics.close()
+        if kind is not None and issubclass(kind, Exception):
+            self._mirror.give_up()
 
     @property
     def is_bitwise(self) -> bool:
@@ -112,6 +121,7 @@ class Recorder:
         self._check()
         self._metrics.sync()
         facts = {"step": state.step, "seconds": self._seconds(), "conditions": self._conditions}
+        facts |= {"n_rows": len(self.rows), "last_row": self.last_step}
         self._dir.save_checkpoint(pack(state, self._fixed.shapes), facts)
         self._saved = time.monotonic()
         self._mirror.rows(self.rows)
@@ -125,7 +135,6 @@ class Recorder:
         self._mirror.finish(summary, state)
         self._status(state, step, end)
         self._dir.log(f"{state.value} at step {step}" + (f" ({end})" if end else ""))
-        self._metrics.close()
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
@@ -134,16 +143,21 @@ class Recorder:
         self._dir.write_status(state, step=step, n_steps=self._config.n_steps, end=end, error=None)
 
 
-def _load(run_dir: RunDir) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The checkpoint, where its rows are there too; without rows the run starts anew."""
+def _load(run_dir: RunDir, rows_at: Schedule) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The checkpoint, where its rows are there too; where some are lost the run starts anew, and repeats them."""
     try:
         loaded = run_dir.load_checkpoint()
     except (ValueError, OSError, KeyError) as error:
         raise ValueError(f"{error}: delete it, and the run starts anew with retry=failed") from error
     if loaded is None:
         return None
-    if not run_dir.rows():
-        run_dir.log("checkpoint without metrics.jsonl: starting anew")
+    facts = loaded[1]
+    n_covered = facts.get("n_rows", 1)  # one at least, where an older version wrote the checkpoint
+    n_there = sum(row["step"] <= facts["step"] for row in run_dir.rows())
+    # The last row of a run that is made longer may have gone already: see _kept.
+    may_have_gone = "last_row" in facts and facts["last_row"] not in rows_at
+    if n_there < n_covered - may_have_gone:
+        run_dir.log(f"metrics.jsonl holds {n_there} of the {n_covered} rows of the checkpoint: starting anew")
         return None
     return loaded
 

@@ -118,12 +118,7 @@ class Replay:
         return sorted({0, self.last_step, *(self.run_dir.snapshot_steps() if has_state else [])})
 
     def _start(self, step: int) -> TrainState:
-        if step == 0:
-            state = train.initial_state(self.fixed)
-        else:
-            is_last = step == self.last_step
-            tensors = self._checkpoint[0] if is_last else self.run_dir.load_snapshot(step)
-            state = train.unpack(tensors, step, self.fixed)
+        state = train.unpack(self._kept(step), step, self.fixed) if step else train.initial_state(self.fixed)
         self._prove(state)
         return state
 
@@ -173,12 +168,13 @@ class Replay:
             raise ValueError(f"{self.run_dir.path} holds no checkpoint: the run has not begun")
         return loaded
 
+    def _kept(self, step: int) -> dict[str, Tensor]:
+        """What the checkpoint, or else a snapshot, holds of this step."""
+        return self._checkpoint[0] if step == self.last_step else self.run_dir.load_snapshot(step)
+
     def _stored(self, step: int) -> Tensor:
         """The flat weights that were kept of this step; ValueError where they are not those of its row."""
-        is_last = step == self.last_step
-        tensors = self._checkpoint[0] if is_last else self.run_dir.load_snapshot(step)
-        named = {name: tensor for name, tensor in tensors.items() if "/" not in name}
-        vector = flatten(named, self.fixed.shapes).to(self.device)
+        vector = flatten(train.weights_in(self._kept(step)), self.fixed.shapes).to(self.device)
         if self.hashes.get(step, weights_hash(vector)) != weights_hash(vector):
             raise ValueError(f"{self.run_dir.path}: the weights kept of step {step} are not those of its row")
         return vector

@@ -91,18 +91,18 @@ def run_one(config: RunConfig, path: str | Path, hooks: Hooks | None = None) -> 
     rows_at = schedule(config.measures, config.n_steps)
     facts = environment(device)
 
-    recorder = Recorder(config, run_dir, fixed, rows_at, facts, hooks.check)
-    state = recorder.resumed_state() or train.initial_state(fixed)
-    recorder.begin(open_mirror(config, run_dir, run_id(config), run_dir.log))
-    add_attempt(run_dir, state.step, facts)
-    outcome = _follow(_Run(config, fixed, task.to(device), rows_at, recorder, hooks, state.step), state)
+    with Recorder(config, run_dir, fixed, rows_at, facts, hooks.check) as recorder:
+        state = recorder.resumed_state() or train.initial_state(fixed)
+        recorder.begin(open_mirror(config, run_dir, run_id(config), run_dir.log))
+        add_attempt(run_dir, state.step, facts)
+        outcome = _follow(_Run(config, fixed, task.to(device), rows_at, recorder, hooks, state.step), state)
 
-    summary = summarise(config, recorder.rows, outcome.step, outcome.end, bitwise=recorder.is_bitwise)
-    summary["n_train"] = task.n_train
-    if outcome.state is State.diverged:
-        # What has not happened yet will not: no phase, and nothing is "so far".
-        summary |= {"diverged_at": outcome.step, "end": "diverged", "phase": None, "phase_scale_free": None}
-    recorder.finish(outcome.state, outcome.step, outcome.end, summary)
+        summary = summarise(config, recorder.rows, outcome.step, outcome.end, bitwise=recorder.is_bitwise)
+        summary["n_train"] = task.n_train
+        if outcome.state is State.diverged:
+            # What has not happened yet will not: no phase, and nothing is "so far".
+            summary |= {"diverged_at": outcome.step, "end": "diverged", "phase": None, "phase_scale_free": None}
+        recorder.finish(outcome.state, outcome.step, outcome.end, summary)
     return outcome.state
 
 
@@ -126,7 +126,8 @@ def _own_folder(config: RunConfig, run_dir: RunDir) -> RunDir:
         differing = [name for name in wanted if name in stored and stored[name] != wanted[name]]
         if differing:
             shown = ", ".join(f"{name}: {stored[name]} there, {wanted[name]} asked" for name in differing)
-            raise ValueError(f"{run_dir.path} holds a run with other settings ({shown}); give another folder")
+            way_out = "give another sweep=… or root=…"
+            raise ValueError(f"{run_dir.path} holds a run with other settings ({shown}); {way_out}")
     return run_dir
 
 

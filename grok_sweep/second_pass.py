@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grok_sweep.measures.rows import named
+from grok_sweep.cores import usable_cores
+from grok_sweep.measures.rows import entries
 from grok_sweep.measures.table import HINDSIGHT, MEASURES, Measure, measure, own_name
 from grok_sweep.replay import Replay
 from grok_sweep.store import RunDir, State, read_jsonl
@@ -49,7 +49,7 @@ def measure_runs(
     Args:
         n_workers: processes; None: one a usable core.
     """
-    n_workers = min(n_workers or len(os.sched_getaffinity(0)), len(paths))
+    n_workers = min(n_workers or usable_cores(), len(paths))
     task = partial(_measure_or_tell, names=names, by_replay=by_replay, again=again)
     if n_workers == 1:
         yield from map(task, paths)
@@ -140,7 +140,7 @@ class _Wanted:
 
     def values(self, evaluation: Any) -> dict[str, Any]:
         if self.key_freqs is None:
-            return named(self.name, self.function(evaluation))
+            return entries(self.name, self.function(evaluation))
         return {"key_freqs_final": self.key_freqs, self.name: self.function(evaluation, self.key_freqs)}
 
 

@@ -77,7 +77,7 @@ class SweepDir:
         fd = os.open(self.plan_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             torn = not _ends_with_newline(self.plan_file)
-            with named(self.plan_file):
+            with naming(self.plan_file):
                 _write_all(fd, (("\n" if torn else "") + "".join(line + "\n" for line in lines)).encode())
         finally:
             os.close(fd)
@@ -146,7 +146,7 @@ class RunDir:
     def log(self, text: str) -> None:
         """Append lines to log.txt, each with the time (UTC)."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        with named(self.log_file), self.log_file.open("a") as file:
+        with naming(self.log_file), self.log_file.open("a") as file:
             file.writelines(f"{stamp} {line}\n" for line in text.rstrip("\n").split("\n"))
 
     # --- metrics ------------------------------------------------------------------------------------------
@@ -209,6 +209,13 @@ class RunDir:
         write_atomic(file, "".join(_row_line(merged[step]) for step in sorted(merged)).encode())
 
 
+def run_folders(path: Path) -> list[Path]:
+    """The run whose folder this is, or the runs of a sweep's folder; [] where it is neither."""
+    if RunDir(path).settings_file.exists():
+        return [path]
+    return sorted(folder for folder in path.glob("*") if RunDir(folder).settings_file.exists())
+
+
 class MetricsFile:
     """metrics.jsonl opened for appending; each row is one os.write, so a reader never meets half of two."""
 
@@ -217,7 +224,7 @@ class MetricsFile:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        with named(self._path):
+        with naming(self._path):
             _write_all(self._fd, _row_line(row).encode())
 
     def sync(self) -> None:
@@ -247,7 +254,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """What a failed write does not say by itself: to which file."""
     try:
         yield
@@ -262,7 +269,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with named(path), temporary.open("wb") as file:
+        with naming(path), temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

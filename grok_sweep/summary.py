@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grok_sweep.config import RunConfig, flat, run_id
+from grok_sweep.measures.table import TAKEN
 from grok_sweep.phases import Crossing, phase, phase_scale_free, times
 
 KEY_FREQS = frozenset({"key_freqs", "key_freqs_by_neurons", "key_freqs_by_W_E", "key_freqs_by_cos_sim"})
-NOT_MEASURES = frozenset({"step", "seconds", "weights_hash"}) | KEY_FREQS
+NOT_MEASURES = TAKEN | KEY_FREQS
 
 
 def summarise(

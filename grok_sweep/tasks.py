@@ -6,7 +6,6 @@ Pairs stand in lexicographic order, so that a column over pairs reshapes to [p, 
 
 from __future__ import annotations
 
-import hashlib
 import random
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from grok_sweep.config import DataConfig, Split, SplitBy
 from grok_sweep.dotted import told
+from grok_sweep.draws import generator
 from grok_sweep.groups import OUTSIDE, Group
 from grok_sweep.operations import Operation, operation
 
@@ -111,8 +111,9 @@ def make_task(config: DataConfig) -> Task:
 
 
 def _random(config: DataConfig) -> tuple[Tensor, Tensor, Tensor, Group | None]:
-    p = config.p
-    return *_pairs(p, first_b=0), torch.randint(p, (p * p,), generator=_generator(config, "random labels")), None
+    a, b = _pairs(config.p, first_b=0)
+    answers = torch.randint(config.p, (len(a),), generator=generator(config.split_seed, "random labels"))
+    return a, b, answers, None
 
 
 def _of_operation(config: DataConfig) -> tuple[Tensor, Tensor, Tensor, Group | None]:
@@ -215,18 +216,13 @@ def _with_noise(config: DataConfig, answers: Tensor, train_mask: Tensor) -> Int[
     The pairs are the first of one shuffled list, each with its own wrong label: more noise only adds to less.
     """
     trained = train_mask.nonzero()[:, 0]
-    generator = _generator(config, "label noise")
-    order = trained[torch.randperm(len(trained), generator=generator)]
-    shifts = torch.randint(1, config.p, (len(trained),), generator=generator)
+    drawn = generator(config.split_seed, "label noise")
+    order = trained[torch.randperm(len(trained), generator=drawn)]
+    shifts = torch.randint(1, config.p, (len(trained),), generator=drawn)
     n_noisy = int(config.label_noise * len(trained))
     labels = answers.clone()
     labels[order[:n_noisy]] = (answers[order[:n_noisy]] + shifts[:n_noisy]) % config.p
     return labels
-
-
-def _generator(config: DataConfig, what: str) -> torch.Generator:
-    digest = hashlib.sha256(f"{config.split_seed}/{what}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def shuffled(n: int, split_by: SplitBy, seed: int) -> list[int]:

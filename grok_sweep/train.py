@@ -6,7 +6,6 @@ batch and the neurons that drop out, follows from the seed and the step alone: a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from grok_sweep import optimizers
 from grok_sweep.config import Loss, ModelConfig, RunConfig
+from grok_sweep.draws import generator
 from grok_sweep.models import build
 from grok_sweep.models.network import Dropout, Network
 from grok_sweep.models.parameters import Shapes, flatten, unflatten
@@ -102,15 +102,22 @@ def pack(state: TrainState, shapes: Shapes) -> dict[str, Tensor]:
 
 def unpack(tensors: Mapping[str, Tensor], step: int, fixed: Setup) -> TrainState:
     """The inverse of `pack`. Raises ValueError where names or shapes do not fit."""
+    device = fixed.batch.a.device
+    moments = {
+        mean: flatten(_under(tensors, mean), fixed.shapes).to(device)
+        for mean in optimizers.moment_names(fixed.config.optimizer)
+    }
+    weights = flatten(weights_in(tensors), fixed.shapes).to(device)
+    return TrainState(step, weights, OptimizerState(moments, step))
 
-    def vector(prefix: str) -> Tensor:
-        cut = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-        return flatten(cut if prefix else {n: t for n, t in cut.items() if "/" not in n}, fixed.shapes).to(
-            fixed.batch.a.device
-        )
 
-    moments = {name: vector(f"{name}/") for name in optimizers.moment_names(fixed.config.optimizer)}
-    return TrainState(step, vector(""), OptimizerState(moments, step))
+def weights_in(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of what was kept of a state, the weights; the optimizer's part has a slash in its names."""
+    return {name: tensor for name, tensor in tensors.items() if "/" not in name}
+
+
+def _under(tensors: Mapping[str, Tensor], mean: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{mean}/"): t for name, t in tensors.items() if name.startswith(f"{mean}/")}
 
 
 # --- what an update draws -----------------------------------------------------------------------------------
@@ -129,25 +136,20 @@ def batch_of(fixed: Setup, n_updates: int) -> Batch:
 
 @lru_cache(maxsize=4)
 def _pass_order(seed: int, epoch: int, n_train: int) -> Tensor:
-    return torch.randperm(n_train, generator=_generator(seed, f"batches/{epoch}"))
+    return torch.randperm(n_train, generator=generator(seed, f"batches/{epoch}"))
 
 
 def dropout_of(config: ModelConfig, n_updates: int) -> Dropout | None:
     """What sets neurons to 0 in the update after `n_updates`; drawn on the CPU, the same on every device."""
     if config.dropout == 0:
         return None
-    generator = _generator(config.init_seed, f"dropout/{n_updates}")
+    drawn = generator(config.init_seed, f"dropout/{n_updates}")
 
     def drop(neurons: Tensor) -> Tensor:
-        keep = torch.rand(neurons.shape, generator=generator) >= config.dropout
+        keep = torch.rand(neurons.shape, generator=drawn) >= config.dropout
         return neurons * keep.to(neurons) / (1 - config.dropout)
 
     return drop
-
-
-def _generator(seed: int, what: str) -> torch.Generator:
-    digest = hashlib.sha256(f"{seed}/{what}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 # --- the step -----------------------------------------------------------------------------------------------

@@ -5,11 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grok_sweep.config import ModelConfig, RunConfig, resolved
+from grok_sweep.config import DataConfig, ModelConfig, RunConfig, resolved
 from grok_sweep.measures.evaluation import Evaluation
 from grok_sweep.models import build
 from grok_sweep.models.network import Activations, Network
-from grok_sweep.tasks import Task
+from grok_sweep.tasks import Task, make_task
+
+TASKS = [("add", 7), ("add", 12), ("subtract", 11), ("multiply", 13), ("divide", 11)]
+"""Group orders 7, 12, 11, 12 and 10: odd and even, in the order of residues and in another."""
+
+
+def task_of(operation: str, p: int) -> Task:
+    """This operation with two fifths of its pairs trained on."""
+    return make_task(DataConfig(operation=operation, p=p, frac_train=0.4))
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    """Gaussian float64 draws."""
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def network_of(p: int, **model: object) -> Network:

@@ -20,6 +20,7 @@ LAYERS = [
     # The experiment: pure, in the order in which it happens.
     "grok_sweep.config",
     "grok_sweep.dotted",
+    "grok_sweep.draws",
     "grok_sweep.groups",
     "grok_sweep.operations",
     "grok_sweep.tasks",
@@ -34,6 +35,7 @@ LAYERS = [
     "grok_sweep.summary",
     # One run: its files, its mirror, the order of its writes, the main path.
     "grok_sweep.store",
+    "grok_sweep.cores",
     "grok_sweep.provenance",
     "grok_sweep.loggers",
     "grok_sweep.recorder",
@@ -89,6 +91,7 @@ WITHOUT_TORCH = [
     "grok_sweep.dotted",
     "grok_sweep.own",
     "grok_sweep.store",
+    "grok_sweep.cores",
     "grok_sweep.sweep.claims",
     "grok_sweep.sweep.status",
     "grok_sweep.sweep.interrupt",

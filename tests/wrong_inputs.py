@@ -428,6 +428,7 @@ FILES: list[Broken] = [
     # What a kill or a full disk leaves: the command goes on as if nothing had been.
     Broken("rows beyond the checkpoint, the last one torn",
            lambda s, r: _append(r.metrics_file, '{"step": 21, "objective": 9}\n{"step": 22, "obj'), 0),
+    Broken("rows torn that the checkpoint covers", lambda s, r: _cut(r.metrics_file, -10), 0),
     Broken("plan.jsonl torn", lambda s, r: _cut(s.plan_file, 700), 0),
     Broken("lines of others in plan.jsonl", lambda s, r: _append(s.plan_file, 'what is this\n{"a": 1}\n7\n'), 0),
     Broken("no checkpoint", lambda s, r: r.checkpoint_file.unlink(), 0),

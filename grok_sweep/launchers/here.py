@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from grok_sweep.launchers.devices import wrong_here
 from grok_sweep.launchers.plan_launcher import PlanLauncher
+from grok_sweep.loggers import is_to_be_synced
 from grok_sweep.store import PlannedRun, RunDir, State
 from grok_sweep.sweep.claims import Claims, describe
 from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED
@@ -64,6 +66,8 @@ def _outcome(plan: Plan, run: PlannedRun, run_dir: RunDir, state: State | None) 
         print(f"interrupted at step {step}; the same command continues")
         return EXIT_INTERRUPTED
     print(ending(run_dir))
+    if is_to_be_synced(run_dir):
+        print(f"upload to W&B: wandb sync {shlex.quote(str(run_dir.wandb))}")
     return _last_lines(run_dir)
 
 

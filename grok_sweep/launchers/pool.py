@@ -26,6 +26,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from grok_sweep.cores import usable_cores
 from grok_sweep.launchers.devices import wrong_here
 from grok_sweep.launchers.plan_launcher import PlanLauncher
 from grok_sweep.launchers.report import last_words
@@ -99,7 +100,7 @@ def shared_out(n_runs: int, n_workers: int | None, n_threads: int | None) -> tup
         n_runs: all runs of the plan, not those that are left: the same command, given again for the last few, trains
             them with the same number of threads, and so to the same bits.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # the rest is for nested regions
     if n_threads is None and given.isdecimal():
         n_threads = max(1, int(given))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from grok_sweep import loggers
 from grok_sweep.store import PlannedRun, State, SweepDir
 from grok_sweep.sweep.claims import Claims, describe
 from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED
@@ -28,6 +29,7 @@ def last_words(sweep: SweepDir, runs: Sequence[PlannedRun], interrupted: bool) -
         lines.append(f"interrupted: {len(left)} of {len(runs)} runs are left; the same command continues")
     elif left:
         lines.append(f"{len(left)} of {len(runs)} runs are left; the same command continues")
+    lines += _mirrored(sweep, runs)
     if len(failed) < len(runs):
         lines.append(f"next: python -m analysis sweep {shlex.quote(str(sweep.path))}")
     if interrupted:
@@ -46,6 +48,21 @@ def _failures(sweep: SweepDir, failed: Sequence[PlannedRun], n_runs: int) -> lis
         *(f"  also {named(run)}: {sweep.run(run.run_id).log_file}" for run in failed[1:]),
         "the same command with retry=failed trains them again",
     ]
+
+
+def _mirrored(sweep: SweepDir, runs: Sequence[PlannedRun]) -> list[str]:
+    """How many mirrors failed, and how to bring offline ones to W&B's server; nothing where there is no W&B."""
+    kept = [sweep.run(run.run_id) for run in runs if run.settings["logger.kind"] == "wandb"]
+    folder, lines = shlex.quote(str(sweep.path)), []
+    n_failed = sum(any(loggers.FAILED in line for line in end_of_log(run_dir)) for run_dir in kept)
+    if n_failed:
+        lines.append(
+            f"{loggers.FAILED} in {n_failed} of {len(kept)} runs, every row is in their metrics.jsonl; why: "
+            f"grep '{loggers.FAILED}' {folder}/*/log.txt"
+        )
+    if any(loggers.is_to_be_synced(run_dir) for run_dir in kept):
+        lines.append(f"upload to W&B: wandb sync {folder}/*/wandb")
+    return lines
 
 
 def _held_by_others(sweep: SweepDir, left: Sequence[PlannedRun]) -> list[str]:

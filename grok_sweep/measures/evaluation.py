@@ -53,7 +53,7 @@ class Evaluation:
         offered = {
             "group": self.task.group is not None,
             "embedding": self.network.embedding(self.weights) is not None,
-            "W_L": self.network.neuron_logit_map(self.weights) is not None,
+            "W_L": self.neuron_logit_map is not None,
             "neurons": has_neurons,
             "unsquared neurons": has_neurons and self.network.config.activation is not Activation.square,
             "readout": self.readout is not None,
@@ -108,6 +108,11 @@ class Evaluation:
         return self.pair_losses.masked_scatter(noisy, true)
 
     @cached_property
+    def neuron_logit_map(self) -> Float[Tensor, "d_mlp p"] | None:
+        """W_L, what each neuron adds to each answer's logit; None where the network has none."""
+        return self.network.neuron_logit_map(self.weights)
+
+    @cached_property
     def readout(self) -> Float[Tensor, "d_mlp d_out"] | None:
         """What each neuron writes: its row of W_out in the last layer, of W_L where there is no W_out; or None."""
         if self.activations.mlp_post is None:
@@ -115,7 +120,7 @@ class Evaluation:
         names = ("W_out", f"blocks.{self.network.config.n_layers - 1}.W_out")
         W_out = next((self.weights[name] for name in names if name in self.weights), None)
         is_ours = W_out is not None and W_out.ndim == 2 and len(W_out) == self.activations.mlp_post.shape[1]
-        return W_out if is_ours else self.network.neuron_logit_map(self.weights)
+        return W_out if is_ours else self.neuron_logit_map
 
     # --- in the order of the group ------------------------------------------------------------------------
 
@@ -165,7 +170,7 @@ class Evaluation:
     @cached_property
     def group_neuron_logit_map(self) -> Float[Tensor, "d_mlp n"] | None:
         """W_L over the group's answers in the order of their exponents; None where the network has none."""
-        W_L = self.network.neuron_logit_map(self.weights)
+        W_L = self.neuron_logit_map
         return None if W_L is None else W_L[:, self.answer_of_sum]
 
     @cached_property

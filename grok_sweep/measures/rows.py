@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from grok_sweep.config import Loss
@@ -27,29 +28,33 @@ def row(state: TrainState, evaluation: Evaluation, loss: Loss = Loss.cross_entro
     return values
 
 
-def measured(evaluation: Evaluation, names: list[str], vectors: bool) -> dict[str, Any]:
-    """The measures `names` that are defined here, in order: per-frequency lists (vectors=True) or all others."""
+def measured(evaluation: Evaluation, names: Sequence[str], vectors: bool | None = None) -> dict[str, Any]:
+    """The measures `names` that are defined here, in order.
+
+    Args:
+        vectors: True: only lists with a number a frequency; False: only the others; None: all.
+    """
     values: dict[str, Any] = {}
     for name in names:
         line = measure(name)
-        if line.is_vector == vectors and line.needs <= evaluation.has:
-            values |= named(own_name(name), line.load()(evaluation))
+        if vectors in (None, line.is_vector) and line.needs <= evaluation.has:
+            values |= entries(own_name(name), line.load()(evaluation))
     return values
 
 
-def named(name: str, value: Any) -> dict[str, Any]:
+def entries(name: str, value: Any) -> dict[str, Any]:
     """A measure's value as entries of a row: a dict gives one each, <measure>.<entry>.
 
     Raises ValueError for what no row can hold.
     """
-    entries = {f"{name}.{part}": v for part, v in value.items()} if isinstance(value, dict) else {name: value}
-    for entry, one in entries.items():
+    found = {f"{name}.{part}": v for part, v in value.items()} if isinstance(value, dict) else {name: value}
+    for entry, one in found.items():
         if not all(number is None or isinstance(number, int | float) for number in _numbers(one)):
             raise ValueError(
                 f"the measure {entry} gives {type(one).__name__} {one!r:.60}: a measure gives a number, None, a list "
                 "of them, or a dict of such by name (of a tensor: float(x), x.tolist())"
             )
-    return entries
+    return found
 
 
 def _numbers(value: Any) -> list[Any]:

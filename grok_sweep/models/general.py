@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from grok_sweep.config import Norm
-from grok_sweep.models.network import Activations, Dropout, Network, activate, scaled
+from grok_sweep.models.network import Activations, Dropout, Network, activate, scaled, with_bias
 from grok_sweep.models.parameters import Shapes, Weights
-from grok_sweep.models.transformer import N_CTX, initial, mixed_attention, unembedding, with_bias
+from grok_sweep.models.transformer import N_CTX, initial, mixed_attention, read_out, unembedding
 
 LAYER_NORM_EPS = 1e-5
 
@@ -119,6 +119,4 @@ class GeneralTransformer(Network):
         """W_out @ W_U of the last layer; None with LayerNorm, whose factor differs from pair to pair."""
         if self.config.norm is Norm.layer:
             return None
-        W_U = unembedding(weights, self.d_vocab_out)[:, : self.p].double()
-        W_out = weights[self._prefix(self.config.n_layers - 1) + "W_out"]
-        return scaled(W_out.double() @ W_U, self.config)
+        return read_out(self, weights, weights[self._prefix(self.config.n_layers - 1) + "W_out"])

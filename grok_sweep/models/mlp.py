@@ -9,7 +9,7 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor, zeros
 
-from grok_sweep.models.network import Activations, Dropout, Network, activate, scaled
+from grok_sweep.models.network import Activations, Dropout, Network, activate, scaled, with_bias
 from grok_sweep.models.parameters import Shapes, Weights, draw
 
 
@@ -38,14 +38,10 @@ class MLP(Network):
     ) -> Activations:
         """What each number adds to the neurons is computed once a number, not once a pair."""
         in_a, in_b = weights["W_E"] @ weights["W_in"][0], weights["W_E"] @ weights["W_in"][1]
-        mlp_pre = in_a.index_select(0, a) + in_b.index_select(0, b)
-        if "b_in" in weights:
-            mlp_pre = mlp_pre + weights["b_in"]
+        mlp_pre = with_bias(in_a.index_select(0, a) + in_b.index_select(0, b), weights.get("b_in"))
         mlp_post = activate(mlp_pre, self.config.activation)
         kept = mlp_post if dropout is None else dropout(mlp_post)
-        logits = kept @ weights["W_U"]
-        if "b_U" in weights:
-            logits = logits + weights["b_U"]
+        logits = with_bias(kept @ weights["W_U"], weights.get("b_U"))
         return Activations(scaled(logits, self.config), mlp_pre, mlp_post)
 
     def embedding(self, weights: Weights) -> Float[Tensor, "p d_model"] | None:

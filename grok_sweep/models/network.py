@@ -85,6 +85,10 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
     return x * x
 
 
+def with_bias(x: Tensor, bias: Tensor | None) -> Tensor:
+    return x if bias is None else x + bias
+
+
 def scaled(logits: Tensor, config: ModelConfig) -> Tensor:
     """The logits times config.output_scale."""
     return logits if config.output_scale == 1 else logits * config.output_scale

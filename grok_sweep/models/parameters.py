@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from grok_sweep.draws import generator
+
 Shapes = dict[str, tuple[int, ...]]
 Weights = dict[str, Tensor]
 
@@ -49,9 +51,7 @@ def draw(name: str, shape: tuple[int, ...], scale: float, seed: int) -> Tensor:
 
     A generator for each parameter: another output, another device or an ensemble changes no other weight.
     """
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    return torch.randn(shape, generator=generator, dtype=torch.float32) * scale
+    return torch.randn(shape, generator=generator(seed, name), dtype=torch.float32) * scale
 
 
 def weights_hash(vector: Float[Tensor, " n_parameters"]) -> str:

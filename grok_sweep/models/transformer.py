@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from grok_sweep.config import ModelConfig
-from grok_sweep.models.network import Activations, Dropout, Network, activate, scaled
+from grok_sweep.models.network import Activations, Dropout, Network, activate, scaled, with_bias
 from grok_sweep.models.parameters import Shapes, Weights, draw
 
 N_CTX = 3
@@ -96,8 +96,7 @@ class Transformer(Network):
 
     def neuron_logit_map(self, weights: Weights) -> Float[Tensor, "d_mlp p"] | None:
         """W_L = W_out @ W_U over the p answer classes."""
-        W_U = unembedding(weights, self.d_vocab_out)[:, : self.p].double()
-        return scaled(weights["W_out"].double() @ W_U, self.config)
+        return read_out(self, weights, weights["W_out"])
 
 
 # --- shared with the general transformer --------------------------------------------------------------------
@@ -122,10 +121,12 @@ def unembedding(weights: Weights, d_vocab_out: int) -> Float[Tensor, "d_model d_
     return weights["W_U"] if "W_U" in weights else weights["W_E"][:d_vocab_out].T
 
 
+def read_out(network: Network, weights: Weights, W_out: Tensor) -> Float[Tensor, "d_mlp p"]:
+    """W_out @ W_U over the p answer classes, in float64, times config.output_scale."""
+    W_U = unembedding(weights, network.d_vocab_out)[:, : network.p]
+    return scaled(W_out.double() @ W_U.double(), network.config)
+
+
 def mixed_attention(pattern: Tensor, rate: float) -> Tensor:
     """rate * learned + (1 - rate) * 1: Zhong et al. 2023 mix with the all-ones matrix, not with 1/3."""
     return pattern if rate == 1 else rate * pattern + (1 - rate)
-
-
-def with_bias(x: Tensor, bias: Tensor | None) -> Tensor:
-    return x if bias is None else x + bias

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from grok_sweep.store import SweepDir, named
+from grok_sweep.store import SweepDir, naming
 
 BEATS_PER_TIMEOUT = 10
 
@@ -147,7 +147,7 @@ def _make(file: Path, record: dict[str, object]) -> bool:
     """Make a whole file that did not exist; False where it does."""
     temporary = file.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with named(file), temporary.open("w") as text:
+        with naming(file), temporary.open("w") as text:
             json.dump(record, text)
             text.flush()
             os.fsync(text.fileno())

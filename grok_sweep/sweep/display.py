@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -157,6 +158,10 @@ def print_plan(plan: Plan) -> None:
             fate = "skip"
         values = short_axes(run)
         rows.append([run.run_id, *(str(values.get(name, "")) for name in axes), run_dir.state().value, fate])
-    print("\n".join(columns(rows)))
-    print(f"{len(plan.runs)} runs in {plan.sweep.path}: {n_run} to train, {len(plan.runs) - n_run} to skip")
-    print("dry_run=true: nothing was started or written")
+    lines = [
+        *columns(rows),
+        f"{len(plan.runs)} runs in {plan.sweep.path}: {n_run} to train, {len(plan.runs) - n_run} to skip",
+        "dry_run=true: nothing was started or written",
+    ]
+    with suppress(BrokenPipeError):  # the reader, `head`, has seen enough
+        print("\n".join(lines), flush=True)

@@ -150,8 +150,8 @@ def _run_config(candidate: Candidate, swept: Sequence[str]) -> tuple[RunConfig |
         config = from_flat(settings)
     except ValueError as error:  # settings added with Hydra's +
         return None, [*found, *(line.removeprefix("- ") for line in str(error).split("\n")[1:])]
-    found += config.problems() + table.problems(config.measures.names)
-    found += [] if found else own_problems(resolved(config))
+    wrong = config.problems()
+    found += wrong + table.problems(config.measures.names) + ([] if wrong else own_problems(resolved(config)))
     return (None if found else resolved(config)), found
 
 

@@ -97,6 +97,18 @@ def test_wrong_settings_leave_with_2_and_nothing_done(
 # --- dry run ------------------------------------------------------------------------------------------------
 
 
+def test_a_dry_run_read_in_part_complains_of_nothing(tmp_path: Path) -> None:
+    words = command("-m", *SMALL, "seed=0,1", "dry_run=true")
+    process = subprocess.Popen(
+        words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 0
+
+
 def test_a_dry_run_prints_the_plan_and_does_nothing(launch: Launch, tmp_path: Path) -> None:
     done = launch("-m", *SMALL, "wd=0.1,1", "seed=0,1,0", "dry_run=true")
     assert done.returncode == 0, done.stderr

@@ -208,6 +208,20 @@ def undisturbed(tmp_path_factory) -> RunDir:
     return RunDir(path)
 
 
+def test_an_error_in_training_ends_the_run_in_wb_too(tmp_path):
+    def fail():
+        raise RuntimeError("no luck")
+
+    with pytest.raises(RuntimeError, match="no luck"):
+        run_one(offline(), tmp_path, once_at(15, fail))
+    log = offline_log(RunDir(tmp_path))
+    assert log.exit_code == 1
+    assert logged(log) == RunDir(tmp_path).rows()[: len(log.rows)]
+    assert run_one(offline(), tmp_path) is State.done
+    log = offline_log(RunDir(tmp_path))
+    assert (logged(log), log.exit_code) == (RunDir(tmp_path).rows(), 0)
+
+
 def test_a_killed_helper_is_told_once_and_the_log_begun_anew(tmp_path, undisturbed, capfd):
     def kill_helper():
         (pid,) = helpers()

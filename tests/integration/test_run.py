@@ -218,6 +218,37 @@ def test_a_checkpoint_without_rows_starts_anew(tmp_path):
     assert "starting anew" in (tmp_path / "cut" / "log.txt").read_text()
 
 
+@pytest.mark.parametrize("n_bytes", [10, 5000])
+def test_rows_torn_off_that_the_checkpoint_covers_are_trained_again(tmp_path, n_bytes):
+    config = small_config(n_steps=30)
+    run_one(config, tmp_path / "whole")
+    run_one(small_config(n_steps=20), tmp_path / "cut")
+    metrics = tmp_path / "cut" / "metrics.jsonl"
+    metrics.write_bytes(metrics.read_bytes()[:-n_bytes])
+    run_one(config, tmp_path / "cut")
+    assert_equal_runs(RunDir(tmp_path / "cut"), RunDir(tmp_path / "whole"))
+    assert "of the 21 rows of the checkpoint: starting anew" in (tmp_path / "cut" / "log.txt").read_text()
+
+
+def test_killed_as_it_was_made_longer_a_run_goes_on_all_the_same(tmp_path):
+    """The shorter run's last row is gone by then, and its checkpoint still counts it."""
+    config, shorter = small_config(n_steps=200), small_config(n_steps=150)
+    run_one(config, tmp_path / "whole")
+    run_one(shorter, tmp_path / "longer")
+    asked = iter([None])
+
+    def lose():
+        next(asked)
+
+    n_before = len(RunDir(tmp_path / "longer").rows())
+    with pytest.raises(StopIteration):
+        run_one(config, tmp_path / "longer", Hooks(check=lose))
+    assert len(RunDir(tmp_path / "longer").rows()) == n_before - 1
+    run_one(config, tmp_path / "longer")
+    assert_equal_runs(RunDir(tmp_path / "longer"), RunDir(tmp_path / "whole"))
+    assert "starting anew" not in (tmp_path / "longer" / "log.txt").read_text()
+
+
 def test_resuming_under_other_conditions_says_so(tmp_path):
     config = small_config(n_steps=60, data=DataConfig(p=23, frac_train=0.5))
     threads = torch.get_num_threads()

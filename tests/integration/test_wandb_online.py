@@ -60,6 +60,15 @@ def assert_each_row_once(server: WandbServer, run_dir: RunDir) -> None:
     assert run.n_received == len(rows)
 
 
+def assert_only_the_mirror_failed(path, undisturbed, capfd, reason: str) -> None:
+    """Equal rows and weights; one line in the log with the reason and the way out, none on the terminal."""
+    assert_equal_runs(RunDir(path), undisturbed)
+    (line,) = told(RunDir(path))
+    assert reason in line
+    assert f"python -m grok_sweep publish {path}" in line
+    assert capfd.readouterr() == ("", "")
+
+
 def sync(*words) -> str:
     """wandb sync, as a user gives it."""
     command = [sys.executable, "-m", "wandb", "sync", *map(str, words)]
@@ -429,12 +438,7 @@ def test_a_server_that_dies_meanwhile_delays_the_end_by_the_timeout_at_most(
     began = time.monotonic()
     assert run_one(impatient(), tmp_path, once_at(15, die)) is State.done
     assert time.monotonic() - began < IMPATIENT_S + SPARE_S
-    run_dir = RunDir(tmp_path)
-    assert_equal_runs(run_dir, undisturbed)
-    (line,) = told(run_dir)
-    assert "TimeoutError" in line
-    assert f"python -m grok_sweep publish {tmp_path}" in line
-    assert capfd.readouterr() == ("", "")
+    assert_only_the_mirror_failed(tmp_path, undisturbed, capfd, "TimeoutError")
 
 
 def test_what_a_server_took_without_a_word_is_not_published_again(server, tmp_path):
@@ -465,14 +469,9 @@ def test_offline_after_an_online_attempt_that_broke_off_sends_nothing_twice(serv
 
 def test_a_helper_killed_online_is_told_once_and_the_rest_can_be_published(server, tmp_path, undisturbed, capfd):
     assert run_one(online(), tmp_path, once_at(15, lambda: os.kill(helpers()[0], signal.SIGKILL))) is State.done
-    run_dir = RunDir(tmp_path)
-    assert_equal_runs(run_dir, undisturbed)
-    (line,) = told(run_dir)
-    assert "Connection" in line
-    assert f"python -m grok_sweep publish {tmp_path}" in line
-    assert capfd.readouterr() == ("", "")
+    assert_only_the_mirror_failed(tmp_path, undisturbed, capfd, "Connection")
     publish(tmp_path)
-    assert_each_row_once(server, run_dir)
+    assert_each_row_once(server, RunDir(tmp_path))
 
 
 def test_a_helper_killed_online_takes_nothing_from_the_next_run(server, tmp_path):

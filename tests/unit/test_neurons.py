@@ -4,27 +4,17 @@ import math
 
 import pytest
 import torch
-from evaluations import network_of, of_neurons
+from evaluations import TASKS, network_of, of_neurons, random, task_of
 from torch import Tensor
 
 from grok_sweep import fourier
-from grok_sweep.config import Activation, DataConfig, Norm
+from grok_sweep.config import Activation, Norm
 from grok_sweep.measures import neurons, rules
 from grok_sweep.measures.blocks import blocks, by_frequency
 from grok_sweep.measures.rows import measured
-from grok_sweep.tasks import Task, make_task
+from grok_sweep.tasks import Task
 
-TASKS = [("add", 7), ("add", 12), ("subtract", 11), ("multiply", 13), ("divide", 11)]
-"""Group orders 7, 12, 11, 12 and 10: odd and even, in the order of residues and in another."""
 MEASURED = ["frac_neurons_85", "frac_neurons_85_weighted", "neurons_85_k", "key_freqs_by_neurons"]
-
-
-def task_of(operation: str, p: int) -> Task:
-    return make_task(DataConfig(operation=operation, p=p, frac_train=0.4))
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def exponents(task: Task) -> tuple[Tensor, Tensor, Tensor]:

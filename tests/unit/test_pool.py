@@ -6,13 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
+from grok_sweep import cores
 from grok_sweep.config import RunConfig, flat, resolved, run_id
-from grok_sweep.launchers import pool as pool_module
 from grok_sweep.launchers.plan_launcher import PlanLauncher
 from grok_sweep.launchers.pool import Pool, PoolLauncher, shared_out
 from grok_sweep.launchers.report import last_words
@@ -163,13 +164,13 @@ def test_stopping_reaches_the_workers(sweep: SweepDir) -> None:
 def test_cores_are_shared_out(
     monkeypatch: pytest.MonkeyPatch, given: tuple[int, int | None, int | None], shared: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(pool_module.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert shared_out(*given) == shared
 
 
 def test_threads_asked_for_in_the_environment_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert shared_out(100, None, None) == (4, 2)
     assert shared_out(1, None, None) == (1, 2)
@@ -195,6 +196,28 @@ def test_a_diverged_run_is_no_failure_and_what_others_hold_is_theirs(sweep: Swee
     assert exit_code == 1
     assert f"is held by process {os.getpid()} on" in "\n".join(lines)
     assert lines[-1] == f"next: python -m analysis sweep {sweep.path}"
+
+
+def test_the_last_words_say_whose_mirror_failed_and_how_to_upload(sweep: SweepDir) -> None:
+    runs = [replace(run, settings=run.settings | {"logger.kind": "wandb"}) for run in sweep.plan()]
+    for run in runs:
+        sweep.run(run.run_id).path.mkdir()
+        sweep.run(run.run_id).write_status(State.done, step=5, end="n_steps")
+    first, second = (sweep.run(run.run_id) for run in runs[:2])
+    log = first.wandb / "offline-run-1" / "run-x.wandb"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    second.log("W&B failed (ConnectionError: gone): the run goes on without it")
+    lines, _ = last_words(sweep, runs, interrupted=False)
+    assert lines[1:] == [
+        "W&B failed in 1 of 4 runs, every row is in their metrics.jsonl; why: "
+        f"grep 'W&B failed' {sweep.path}/*/log.txt",
+        f"upload to W&B: wandb sync {sweep.path}/*/wandb",
+        f"next: python -m analysis sweep {sweep.path}",
+    ]
+    log.with_suffix(".wandb.synced").touch()
+    assert not any("wandb sync" in line for line in last_words(sweep, runs, interrupted=False)[0])
+    assert not any("W&B" in line for line in last_words(sweep, sweep.plan(), interrupted=False)[0])
 
 
 def test_the_watch_tells_starts_ends_and_speed(sweep: SweepDir) -> None:

@@ -4,23 +4,12 @@ import math
 
 import pytest
 import torch
-from evaluations import of_logits
+from evaluations import TASKS, of_logits, random, task_of
 from torch import Tensor
 
-from grok_sweep.config import DataConfig
 from grok_sweep.measures import rules
 from grok_sweep.measures.evaluation import Evaluation
-from grok_sweep.tasks import Task, make_task
-
-TASKS = [("add", 7), ("add", 12), ("subtract", 11), ("multiply", 13), ("divide", 11)]
-
-
-def task_of(operation: str, p: int) -> Task:
-    return make_task(DataConfig(operation=operation, p=p, frac_train=0.4))
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+from grok_sweep.tasks import Task
 
 
 def in_group(task: Task) -> tuple[Tensor, Tensor, Tensor]:

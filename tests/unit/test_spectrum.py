@@ -4,24 +4,16 @@ import math
 
 import pytest
 import torch
-from evaluations import network_of, of_logits
+from evaluations import network_of, of_logits, random, task_of
 from torch import Tensor
 
 from grok_sweep import fourier
-from grok_sweep.config import Activation, DataConfig
+from grok_sweep.config import Activation
 from grok_sweep.measures import spectrum
 from grok_sweep.measures.evaluation import Evaluation
 from grok_sweep.measures.participation import ipr, mean_ratio
 from grok_sweep.models.network import Network
-from grok_sweep.tasks import Task, make_task
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def task_of(p: int, operation: str = "add") -> Task:
-    return make_task(DataConfig(p=p, operation=operation, frac_train=0.4))
+from grok_sweep.tasks import Task
 
 
 def of_weights(task: Task, weights: dict[str, Tensor], network: Network | None = None) -> Evaluation:
@@ -30,7 +22,7 @@ def of_weights(task: Task, weights: dict[str, Tensor], network: Network | None =
 
 def of_rows(rows: Tensor) -> Evaluation:
     """An embedding of these rows, and a row of "=" that must not count."""
-    return of_weights(task_of(len(rows)), {"W_E": torch.cat([rows, 100 * torch.ones_like(rows[:1])])})
+    return of_weights(task_of("add", len(rows)), {"W_E": torch.cat([rows, 100 * torch.ones_like(rows[:1])])})
 
 
 # --- singular values of W_E ---------------------------------------------------------------------------------
@@ -124,7 +116,7 @@ def one_wave_at(exponents: Tensor, n: int, width: int) -> Tensor:
 def test_every_map_of_the_network_is_read_in_the_order_of_its_exponents(operation):
     """An mlp whose maps are single waves over the exponents, with noise for what lies outside the group."""
     p, d_mlp = 13, 4
-    task = task_of(p, operation)
+    task = task_of(operation, p)
     assert task.group is not None
     n = task.group.n
     network = network_of(p, architecture="mlp", d_model=p, d_mlp=d_mlp, equals_logit=False, mlp_biases=False)
@@ -145,7 +137,7 @@ def test_every_map_of_the_network_is_read_in_the_order_of_its_exponents(operatio
 
 
 def test_a_network_has_the_ratios_of_the_maps_that_it_has():
-    task = task_of(7)
+    task = task_of("add", 7)
     for expected, model in (
         ({"W_L", "W_E"}, {}),
         ({"W_L", "in_a", "in_b"}, {"architecture": "quadratic", "activation": Activation.square}),

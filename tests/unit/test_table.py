@@ -12,7 +12,7 @@ from evaluations import network_of
 from grok_sweep.config import Activation, DataConfig, Norm
 from grok_sweep.measures import listing, table
 from grok_sweep.measures.evaluation import Evaluation, evaluate
-from grok_sweep.measures.rows import measured, named
+from grok_sweep.measures.rows import entries, measured
 from grok_sweep.measures.table import ALWAYS, HINDSIGHT, MEASURES, VECTORS
 from grok_sweep.summary import NOT_MEASURES
 from grok_sweep.tasks import make_task
@@ -261,11 +261,11 @@ def test_two_measures_of_ones_own_may_not_share_a_name(tmp_path, monkeypatch):
 @pytest.mark.parametrize("value", [torch.tensor(1.0), "1.0", [1.0, torch.tensor(2.0)], {"a": torch.zeros(2)}])
 def test_a_value_that_no_row_can_hold_is_told_with_the_way_out(value):
     with pytest.raises(ValueError, match=r"the measure mine.*of a tensor: float\(x\), x.tolist\(\)"):
-        named("mine", value)
+        entries("mine", value)
 
 
 def test_numbers_lists_of_them_and_null_are_values():
-    assert named("mine", {"a": 1, "b": None, "c": [1.0, None]}) == {
+    assert entries("mine", {"a": 1, "b": None, "c": [1.0, None]}) == {
         "mine.a": 1,
         "mine.b": None,
         "mine.c": [1.0, None],
