@@ -437,6 +437,8 @@ class RunConfig:
     """The log-softmax of the objective; float32 makes the paper's slingshots (its appendix D.2)."""
     allow_tf32: bool = False
     """Let a GPU round float32 products to TF32."""
+    compile: bool = False
+    """torch.compile the step: half a minute and a C++ compiler before the first one, other bits than without."""
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto: cuda where there is one."""
     root: str = "runs"
@@ -459,6 +461,8 @@ class RunConfig:
             found.append("root must not be empty")
         if self.loss is Loss.mse and self.stop.test_loss is not None:
             found.append("stop.test_loss is a cross-entropy, which loss=mse does not lower: give stop.test_loss=null")
+        if self.compile and self.model.dropout > 0:
+            found.append("compile=true has no use with model.dropout: it would compile anew at every step")
         if not 0 < self.claim_timeout_s < math.inf:
             found.append(f"claim_timeout_s must be positive and finite, got {self.claim_timeout_s}")
         return found

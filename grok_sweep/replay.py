@@ -148,11 +148,11 @@ class Replay:
             )
 
     def _other_conditions(self) -> str:
-        here = environment(self.device)
+        here = environment(self.device) | {"gradient": self.fixed.gradient_by}
         for attempt in self._attempts:
             differing = [
-                f"{name} {attempt[name]} then, {here[name]} now"
-                for name in ("device", "machine", "torch")
+                f"{name} {attempt.get(name)} then, {here[name]} now"
+                for name in ("device", "machine", "torch", "gradient")
                 if attempt.get(name) != here[name]
             ]
             if differing:

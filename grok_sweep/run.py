@@ -85,11 +85,12 @@ def run_one(config: RunConfig, path: str | Path, hooks: Hooks | None = None) -> 
         raise ValueError("wrong settings:\n" + "\n".join(f"- {line}" for line in found))
     run_dir = _own_folder(config, RunDir(path))
     device = choose_device(config.device)
+    torch.backends.cuda.matmul.allow_tf32 = config.allow_tf32
 
     task = make_task(config.data)
     fixed = train.setup(config, task, device)
     rows_at = schedule(config.measures, config.n_steps)
-    facts = environment(device)
+    facts = environment(device) | {"gradient": fixed.gradient_by}
 
     with Recorder(config, run_dir, fixed, rows_at, facts, hooks.check) as recorder:
         state = recorder.resumed_state() or train.initial_state(fixed)

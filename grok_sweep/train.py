@@ -6,9 +6,10 @@ batch and the neurons that drop out, follows from the seed and the step alone: a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +19,8 @@ from grok_sweep import optimizers
 from grok_sweep.config import Loss, ModelConfig, RunConfig
 from grok_sweep.draws import generator
 from grok_sweep.models import build
-from grok_sweep.models.network import Dropout, Network
+from grok_sweep.models.by_hand import CHUNK, TransformerByHand
+from grok_sweep.models.network import Activations, Dropout, Network
 from grok_sweep.models.parameters import Shapes, flatten, unflatten
 from grok_sweep.optimizers import Hyper, OptimizerState
 from grok_sweep.tasks import Task
@@ -64,6 +66,8 @@ class Setup:
     Attributes:
         batch: all pairs trained on.
         mask: where weight decay acts; None: everywhere.
+        by_hand: the written-out gradient, where the network has one; None: autograd's.
+        forward: the network's, compiled where the settings ask for it.
     """
 
     config: RunConfig
@@ -72,6 +76,15 @@ class Setup:
     batch: Batch
     mask: Float[Tensor, " n_parameters"] | None
     loss_dtype: torch.dtype
+    by_hand: TransformerByHand | None
+    forward: Callable[..., Activations]
+
+    @property
+    def gradient_by(self) -> str:
+        """What computes gradients, in words: another one gives other bits."""
+        if self.config.compile:
+            return "compiled"
+        return "autograd" if self.by_hand is None else f"by hand, {CHUNK} pairs at a time"
 
 
 def setup(config: RunConfig, task: Task, device: torch.device | str = "cpu") -> Setup:
@@ -82,7 +95,9 @@ def setup(config: RunConfig, task: Task, device: torch.device | str = "cpu") -> 
     batch = Batch(*(t[trained].to(device) for t in (task.a, task.b, task.labels)))
     dtype = getattr(torch, config.dtype.name)
     mask = optimizers.decay_mask(shapes, config.optimizer.decay_target, torch.empty(0, dtype=dtype, device=device))
-    return Setup(config, network, shapes, batch, mask, getattr(torch, config.loss_dtype.name))
+    by_hand = None if config.compile else build.by_hand(network)
+    forward = torch.compile(network.forward) if config.compile else network.forward
+    return Setup(config, network, shapes, batch, mask, getattr(torch, config.loss_dtype.name), by_hand, forward)
 
 
 def initial_state(fixed: Setup) -> TrainState:
@@ -156,45 +171,77 @@ def dropout_of(config: ModelConfig, n_updates: int) -> Dropout | None:
 
 
 def objective_gradient(
-    logits: Float[Tensor, "n_train d_vocab_out"], labels: Int[Tensor, " n_train"], loss_dtype: torch.dtype
-) -> tuple[Float[Tensor, ""], Float[Tensor, "n_train d_vocab_out"]]:
+    logits: Float[Tensor, "n d_vocab_out"],
+    labels: Int[Tensor, " n"],
+    loss_dtype: torch.dtype,
+    n_pairs: int | None = None,
+) -> tuple[Float[Tensor, ""], Float[Tensor, "n d_vocab_out"]]:
     """Mean cross-entropy (nats) over all outputs, and its gradient by the logits in their dtype.
+
+    Args:
+        n_pairs: the mean is over so many pairs, and this is what the given ones add to it; None: these are all.
 
     The softmax is taken in `loss_dtype`: in float32 it resolves only multiples of 1.2e-7 near 0, and the
     gradient of a nearly perfect fit is then noise (Nanda et al. 2023, appendix A).
     """
+    n_pairs = n_pairs or len(labels)
     shifted = logits.to(loss_dtype) - logits.amax(1, keepdim=True).to(loss_dtype)
-    rows = torch.arange(len(labels), device=labels.device)
-    correct = shifted[rows, labels]
+    at_label = labels[:, None]
+    correct = shifted.gather(1, at_label)
     exps = shifted.exp_()
     totals = exps.sum(1, keepdim=True)
-    loss = (totals[:, 0].log() - correct).mean()
-    gradient = exps.div_(totals)
-    gradient[rows, labels] -= 1
-    return loss, gradient.div_(len(labels)).to(logits.dtype)
+    loss = (totals.log() - correct).sum() / n_pairs
+    gradient = exps.div_(totals * n_pairs)
+    gradient.scatter_add_(1, at_label, torch.full_like(correct, -1 / n_pairs))
+    return loss, gradient.to(logits.dtype)
 
 
 def squared_error_gradient(
-    logits: Float[Tensor, "n_train d_vocab_out"], labels: Int[Tensor, " n_train"], loss_dtype: torch.dtype
-) -> tuple[Float[Tensor, ""], Float[Tensor, "n_train d_vocab_out"]]:
-    """Mean over pairs and outputs of the squared difference from one-hot labels, and its gradient by the logits."""
+    logits: Float[Tensor, "n d_vocab_out"],
+    labels: Int[Tensor, " n"],
+    loss_dtype: torch.dtype,
+    n_pairs: int | None = None,
+) -> tuple[Float[Tensor, ""], Float[Tensor, "n d_vocab_out"]]:
+    """Mean over pairs and outputs of the squared difference from one-hot labels, and its gradient by the logits.
+
+    Args:
+        n_pairs: as for `objective_gradient`.
+    """
+    n_numbers = (n_pairs or len(labels)) * logits.shape[1]
     difference = logits.to(loss_dtype)
     difference = difference.scatter_add(1, labels[:, None], -torch.ones_like(difference[:, :1]))
-    return difference.square().mean(), (difference * (2 / difference.numel())).to(logits.dtype)
+    return difference.square().sum() / n_numbers, (difference * (2 / n_numbers)).to(logits.dtype)
 
 
-_GRADIENTS = {Loss.cross_entropy: objective_gradient, Loss.mse: squared_error_gradient}
+_OBJECTIVES = {Loss.cross_entropy: objective_gradient, Loss.mse: squared_error_gradient}
 
 
 def gradient(
     weights: Float[Tensor, " n_parameters"], fixed: Setup, batch: Batch, dropout: Dropout | None = None
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " n_parameters"]]:
     """The objective on a batch at these weights, and its gradient."""
+    objective = partial(_OBJECTIVES[fixed.config.loss], loss_dtype=fixed.loss_dtype, n_pairs=len(batch.labels))
+    if fixed.by_hand is not None and dropout is None:
+        by_weights = torch.zeros_like(weights)
+        parts = unflatten(weights, fixed.shapes), unflatten(by_weights, fixed.shapes)
+        return fixed.by_hand.gradient(*parts, batch.a, batch.b, batch.labels, objective), by_weights
     leaf = weights.detach().requires_grad_()
-    logits = fixed.network.forward(unflatten(leaf, fixed.shapes), batch.a, batch.b, dropout).logits
-    loss, by_logits = _GRADIENTS[fixed.config.loss](logits.detach(), batch.labels, fixed.loss_dtype)
-    (by_weights,) = torch.autograd.grad(logits, leaf, by_logits)
+    with _same_bits_each_time(fixed.config.compile):
+        logits = fixed.forward(unflatten(leaf, fixed.shapes), batch.a, batch.b, dropout).logits
+        loss, by_logits = objective(logits.detach(), batch.labels)
+        (by_weights,) = torch.autograd.grad(logits, leaf, by_logits)
     return loss, by_weights
+
+
+@contextmanager
+def _same_bits_each_time(is_compiled: bool) -> Iterator[None]:
+    """A compiled gather adds in another order at each run, unless torch is told not to."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(before or is_compiled)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def step(state: TrainState, fixed: Setup, hyper: Hyper) -> TrainState:

@@ -104,6 +104,11 @@ SETTINGS: list[Row] = [
     ("loss=hinge", ["loss=hinge: Invalid value 'hinge', expected one of [cross_entropy, mse]"]),
     ("dtype=float16", ["dtype=float16: Invalid value 'float16', expected one of [float32, float64]"]),
     ("loss_dtype=half", ["loss_dtype=half: Invalid value 'half', expected one of [float32, float64]"]),
+    (
+        "compile=true model.dropout=0.1",
+        ["compile=true has no use with model.dropout: it would compile anew at every step"],
+    ),
+    ("compile=perhaps", ["compile=perhaps: Value 'perhaps' is not a valid bool (type str)"]),
     ("allow_tf32=so", ["allow_tf32=so: Value 'so' is not a valid bool (type str)"]),
     ("device=gpu", ["device must be auto, cpu, cuda or cuda:N, got 'gpu'"]),
     ("root=", ["root must not be empty"]),

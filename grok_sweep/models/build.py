@@ -10,6 +10,7 @@ from torch import Tensor
 
 from grok_sweep.config import ModelConfig, Norm
 from grok_sweep.dotted import at_dotted_path, told
+from grok_sweep.models.by_hand import TransformerByHand
 from grok_sweep.models.general import GeneralTransformer
 from grok_sweep.models.mlp import MLP
 from grok_sweep.models.network import Activations, Network
@@ -39,6 +40,11 @@ def network(config: ModelConfig, p: int) -> Network:
             f"but is {own!r:.80}"
         )
     return _tried(f"model.architecture={config.architecture}", own, config, p)
+
+
+def by_hand(network: Network) -> TransformerByHand | None:
+    """The network's written-out gradient; None where it has none."""
+    return TransformerByHand(network) if type(network) is Transformer else None
 
 
 def initial_weights(network: Network) -> Weights:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,24 @@ def test_wrong_settings_leave_with_2_and_nothing_done(
 
 
 # --- dry run ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_it_is_the_same_training_to_rounding(launch: Launch, tmp_path: Path) -> None:
+    """In a process of its own: the hook that checks shapes refuses correct ones in compiled code."""
+    words = [*SMALL, "dtype=float64", "steps=30", "snapshots.n=1"]
+    rows = {}
+    for name in ("compiled", "again", "plain"):
+        done = launch(*words, f"compile={name != 'plain'}".lower(), f"sweep={name}")
+        assert done.returncode == 0, done.stderr
+        (run,) = SweepDir(tmp_path / "runs" / name).plan()
+        rows[name] = SweepDir(tmp_path / "runs" / name).run(run.run_id).rows()
+        attempt = json.loads((tmp_path / "runs" / name / run.run_id / "provenance.json").read_text())["attempts"][0]
+        assert attempt["gradient"] == ("by hand, 2048 pairs at a time" if name == "plain" else "compiled")
+    assert [row["weights_hash"] for row in rows["compiled"]] == [row["weights_hash"] for row in rows["again"]]
+    for compiled, plain in zip(rows["compiled"], rows["plain"], strict=True):
+        assert compiled["test_loss"] == pytest.approx(plain["test_loss"], rel=1e-9)
 
 
 def test_a_dry_run_read_in_part_complains_of_nothing(tmp_path: Path) -> None:
