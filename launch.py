@@ -6,7 +6,12 @@
 The settings: conf/config.yaml. Exit codes: 0 all done, 1 some run failed, 2 wrong settings, 130 interrupted.
 """
 
+import signal
 from pathlib import Path
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until a run begins there is nothing to save; and an exception amid an import breaks what is imported.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import hydra
 from omegaconf import DictConfig

@@ -65,4 +65,7 @@ def _wrong(error: Exception) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # the reader, `head`, has seen enough
+        sys.stderr.close()

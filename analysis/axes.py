@@ -19,6 +19,9 @@ SEEDS = ("data.split_seed", "model.init_seed")
 NUMERICAL = ("data.", "model.", "optimizer.", "dtype", "loss_dtype", "allow_tf32")
 """Prefixes of the settings that change a run's numbers: runs that differ in one never share a cell unseen."""
 
+GROUPS = ("data", "model", "optimizer", "experiment")
+"""Folders of conf/ that a command may sweep over as a whole."""
+
 MEASURED = ("final.", "min.", "max.")
 """Prefixes of the table's columns that are results, not settings."""
 
@@ -26,16 +29,34 @@ MEASURED = ("final.", "min.", "max.")
 def swept(rows: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> tuple[str, ...]:
     """Settings with more than one value: those asked for on the command line first, then any other that differs.
 
-    Others differ where two commands wrote into one sweep. Sizes that only follow d_model are left out.
+    Others differ where two commands wrote into one sweep. Left out are sizes that only follow d_model, and what
+    follows a group that was asked for (data=add,multiply: data.operation).
     """
     others = sorted(name for row in rows for name in row if name.startswith(NUMERICAL))
     names = dict.fromkeys([*asked, *others])
     found = [name for name in names if len({_key(row.get(name)) for row in rows}) > 1]
-    return tuple(name for name in found if name in asked or not _follows_d_model(name, rows))
+    groups = [name for name in found if is_group(name)]
+    return tuple(name for name in found if name in asked or not _follows(name, groups, rows))
 
 
 def _key(value: Any) -> Any:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def is_group(name: str) -> bool:
+    """Whether this is a folder of conf/, data or experiment, and no setting."""
+    return name in GROUPS
+
+
+def _follows(name: str, groups: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the setting has one value for each value of some group, or follows d_model."""
+    for group in groups:
+        values: dict[Any, set[Any]] = {}
+        for row in rows:
+            values.setdefault(row.get(group), set()).add(_key(row.get(name)))
+        if all(len(found) == 1 for found in values.values()):
+            return True
+    return _follows_d_model(name, rows)
 
 
 def _follows_d_model(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -82,10 +103,11 @@ def _canonical(text: str) -> str:
 
 
 def _require_setting(flag: str, name: str, runs: pl.DataFrame) -> None:
-    is_setting = name == "n_steps" or name.startswith(NUMERICAL) or ("." in name and not name.startswith(MEASURED))
+    is_setting = name == "n_steps" or is_group(name) or ("." in name and not name.startswith(MEASURED))
+    is_setting |= name.startswith(NUMERICAL)
     if name not in runs.columns or not is_setting:
         near = difflib.get_close_matches(
-            name, [*SHORTHANDS, *(c for c in runs.columns if c.startswith(NUMERICAL))], n=1
+            name, [*SHORTHANDS, *(c for c in runs.columns if c.startswith(NUMERICAL) or is_group(c))], n=1
         )
         meant = f"did you mean {near[0]}?" if near else "settings have names such as data.frac_train or wd"
         raise ValueError(f"{flag}: unknown setting {name}; {meant}")
@@ -109,7 +131,8 @@ def choose(runs: pl.DataFrame, names: Sequence[str], x: str | None, y: str | Non
     chosen = [_chosen(flag, name, runs, varied) for flag, name in (("--x", x), ("--y", y)) if name is not None]
     if len(set(chosen)) < len(chosen):
         raise ValueError(f"--x and --y are both {chosen[0]}; choose two different settings")
-    free = [name for name in varied if name not in SEEDS and name not in chosen]
+    told = [name for name in varied if any(one.startswith(name + ".") for one in chosen)]  # data, by data.operation
+    free = [name for name in varied if name not in (*SEEDS, *chosen, *told)]
     seeds = [name for name in reversed(varied) if name in SEEDS]
     if not varied and not chosen:
         raise ValueError(

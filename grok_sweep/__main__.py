@@ -11,7 +11,7 @@ from pathlib import Path
 from grok_sweep import settings_list
 from grok_sweep.measures import table
 from grok_sweep.store import run_folders
-from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_RUN_FAILED, EXIT_WRONG_SETTINGS
+from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED, EXIT_WRONG_SETTINGS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,13 +65,17 @@ def _measure(path: Path, names: list[str], by_replay: bool, again: bool, n_worke
     if found:
         print("\n".join(found), file=sys.stderr)
         return EXIT_WRONG_SETTINGS
-    from grok_sweep.second_pass import measure_runs  # with torch: only once there is work
-
     failed = 0
-    for i, report in enumerate(measure_runs(folders, names, by_replay, again, n_workers), 1):
-        failed += report.error
-        said = [f"{report.n_rows} rows measured" if report.n_rows else "", report.note]
-        print(f"[{i} of {len(folders)}] {report.path.name}: " + "; ".join(part for part in said if part), flush=True)
+    try:
+        from grok_sweep.second_pass import measure_runs  # with torch: only once there is work
+
+        for i, report in enumerate(measure_runs(folders, names, by_replay, again, n_workers), 1):
+            failed += report.error
+            said = [f"{report.n_rows} rows measured" if report.n_rows else "", report.note]
+            print(f"[{i} of {len(folders)}] {report.path.name}: " + "; ".join(filter(None, said)), flush=True)
+    except KeyboardInterrupt:
+        print("interrupted; what was measured stands, and the same command goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
     if failed:
         print(f"{failed} of {len(folders)} runs could not be measured", file=sys.stderr)
     return EXIT_RUN_FAILED if failed else EXIT_DONE

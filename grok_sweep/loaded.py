@@ -15,7 +15,7 @@ from torch import Tensor
 from grok_sweep.config import RunConfig
 from grok_sweep.measures.evaluation import Evaluation
 from grok_sweep.measures.rows import measured
-from grok_sweep.measures.table import own_name
+from grok_sweep.measures.table import own_name, problems
 from grok_sweep.models.network import Activations, Network
 from grok_sweep.replay import Replay
 from grok_sweep.store import RunDir, read_json, read_jsonl, run_folders
@@ -139,7 +139,12 @@ class LoadedRun:
         return self._replay.evaluate(self.weights(step))
 
     def measure(self, name: str, step: int | None = None) -> Any:
-        """One measure at this step, by its name in the table or a dotted path; None where it is not defined."""
+        """One measure at this step, by its name in the table or a dotted path; None where it is not defined.
+
+        ValueError for an unknown name. What stands in every row is in `metrics`.
+        """
+        if found := problems([name]):
+            raise ValueError("\n".join(found))
         values = measured(self.evaluation(step), [name])
         return values.get(own_name(name), values or None)
 

@@ -38,6 +38,7 @@ class Replay:
 
     def __init__(self, run_dir: RunDir, device: torch.device | str = "cpu") -> None:
         self.run_dir, self.device = run_dir, torch.device(device)
+        self._reached: TrainState | None = None
 
     # --- what the folder holds ----------------------------------------------------------------------------
 
@@ -93,13 +94,13 @@ class Replay:
     def states(self, steps: Sequence[int]) -> Iterator[TrainState]:
         """The states of training at these steps, by replay, in increasing order."""
         self._require_reached(steps)
-        state = None
         for step in sorted(steps):
             start = max(s for s in self._starts if s <= step)
-            if state is None or state.step < start:
+            state = self._reached  # by this request or an earlier one
+            if state is None or not start <= state.step <= step:
                 state = self._start(start)
-            state = self._train_to(state, step)
-            yield state
+            self._reached = self._train_to(state, step)
+            yield self._reached
 
     def evaluation(self, step: int) -> Evaluation:
         """The network of this step on every pair."""

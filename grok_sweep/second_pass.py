@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -54,14 +55,19 @@ def measure_runs(
     if n_workers == 1:
         yield from map(task, paths)
         return
-    # spawn: a process that has used torch must not be forked.
-    with ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn")) as pool:
+    # spawn: a process that has used torch must not be forked. A worker that is interrupted has nothing to save.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n_workers, context, signal.signal, (signal.SIGINT, signal.SIG_DFL)) as pool:
         futures = [pool.submit(task, path) for path in paths]
-        for path, future in zip(paths, futures, strict=True):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                yield Report(path, note="a worker process was killed, as when memory runs out", error=True)
+        try:
+            for path, future in zip(paths, futures, strict=True):
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    yield Report(path, note="a worker process was killed, as when memory runs out", error=True)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _measure_or_tell(path: Path, names: Sequence[str], by_replay: bool, again: bool) -> Report:

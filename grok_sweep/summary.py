@@ -42,8 +42,7 @@ def summarise(
         "phase": phase(t_train, t_test, steps, config.optimizer.lr, config.phases).value,
         "phase_scale_free": phase_scale_free(t_train, t_test, steps, config.phases.budget).value,
         "budget": config.phases.budget,
-        "key_freqs": final.get("key_freqs"),
-        "key_gap": final.get("key_gap"),
+        **{name: final.get(name) for name in ("key_freqs", "key_gap") if any(name in row for row in rows)},
         "bitwise": bitwise,
         **_extremes(rows),
     }

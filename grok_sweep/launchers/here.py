@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from grok_sweep.launchers.devices import wrong_here
 from grok_sweep.launchers.plan_launcher import PlanLauncher
-from grok_sweep.loggers import is_to_be_synced
+from grok_sweep.launchers.report import ENDED, mirrored
 from grok_sweep.store import PlannedRun, RunDir, State
 from grok_sweep.sweep.claims import Claims, describe
 from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED
@@ -45,9 +45,9 @@ class Here(PlanLauncher):
             return _last_lines(run_dir)
         step = run_dir.status().get("step", 0)
         print(f"run {run.run_id} in {run_dir.path}" + (f", continues from step {step}" if step else ""), flush=True)
-        from grok_sweep.sweep.worker import work  # torch, once it is needed
-
         with Interrupt() as stop, _bar() as report:
+            from grok_sweep.sweep.worker import work  # torch, once it is needed
+
             state = work(plan.sweep.path, [run.run_id], retry_failed_before=retry_before, stop=stop, report=report)[
                 run.run_id
             ]
@@ -66,8 +66,9 @@ def _outcome(plan: Plan, run: PlannedRun, run_dir: RunDir, state: State | None) 
         print(f"interrupted at step {step}; the same command continues")
         return EXIT_INTERRUPTED
     print(ending(run_dir))
-    if is_to_be_synced(run_dir):
-        print(f"upload to W&B: wandb sync {shlex.quote(str(run_dir.wandb))}")
+    if state in ENDED and run.settings["logger.kind"] == "wandb":
+        for line in mirrored([run_dir], f"{shlex.quote(str(run_dir.path))}/"):
+            print(line)
     return _last_lines(run_dir)
 
 

@@ -6,11 +6,13 @@ import shlex
 from collections.abc import Sequence
 
 from grok_sweep import loggers
-from grok_sweep.store import PlannedRun, State, SweepDir
+from grok_sweep.store import PlannedRun, RunDir, State, SweepDir
 from grok_sweep.sweep.claims import Claims, describe
 from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED
 from grok_sweep.sweep.status import needs_work
-from grok_sweep.sweep.words import end_of_log, named
+from grok_sweep.sweep.words import command, end_of_log, named
+
+ENDED = (State.done, State.diverged)
 
 
 def last_words(sweep: SweepDir, runs: Sequence[PlannedRun], interrupted: bool) -> tuple[list[str], int]:
@@ -29,9 +31,11 @@ def last_words(sweep: SweepDir, runs: Sequence[PlannedRun], interrupted: bool) -
         lines.append(f"interrupted: {len(left)} of {len(runs)} runs are left; the same command continues")
     elif left:
         lines.append(f"{len(left)} of {len(runs)} runs are left; the same command continues")
-    lines += _mirrored(sweep, runs)
+    folder = shlex.quote(str(sweep.path))
+    mirrors = [sweep.run(run.run_id) for run in runs if run.settings["logger.kind"] == "wandb"]
+    lines += mirrored([run_dir for run_dir in mirrors if run_dir.state() in ENDED], f"{folder}/*/")
     if len(failed) < len(runs):
-        lines.append(f"next: python -m analysis sweep {shlex.quote(str(sweep.path))}")
+        lines.append("next: " + command("-m analysis sweep", folder))
     if interrupted:
         return lines, EXIT_INTERRUPTED
     return lines, EXIT_RUN_FAILED if failed or left else EXIT_DONE
@@ -50,18 +54,21 @@ def _failures(sweep: SweepDir, failed: Sequence[PlannedRun], n_runs: int) -> lis
     ]
 
 
-def _mirrored(sweep: SweepDir, runs: Sequence[PlannedRun]) -> list[str]:
-    """How many mirrors failed, and how to bring offline ones to W&B's server; nothing where there is no W&B."""
-    kept = [sweep.run(run.run_id) for run in runs if run.settings["logger.kind"] == "wandb"]
-    folder, lines = shlex.quote(str(sweep.path)), []
-    n_failed = sum(any(loggers.FAILED in line for line in end_of_log(run_dir)) for run_dir in kept)
+def mirrored(run_dirs: Sequence[RunDir], where: str) -> list[str]:
+    """Of runs that ended and have a mirror: how many of these failed, and how offline ones get to W&B's server.
+
+    Args:
+        where: what stands for their folders in a command, with a slash at its end.
+    """
+    lines = []
+    n_failed = sum(any(loggers.FAILED in line for line in end_of_log(run_dir)) for run_dir in run_dirs)
     if n_failed:
+        of_which = f" in {n_failed} of {len(run_dirs)} runs" if len(run_dirs) > 1 else ""
         lines.append(
-            f"{loggers.FAILED} in {n_failed} of {len(kept)} runs, every row is in their metrics.jsonl; why: "
-            f"grep '{loggers.FAILED}' {folder}/*/log.txt"
+            f"{loggers.FAILED}{of_which}, metrics.jsonl has every row; why: grep '{loggers.FAILED}' {where}log.txt"
         )
-    if any(loggers.is_to_be_synced(run_dir) for run_dir in kept):
-        lines.append(f"upload to W&B: wandb sync {folder}/*/wandb")
+    if any(loggers.is_to_be_synced(run_dir) for run_dir in run_dirs):
+        lines.append("upload to W&B: " + command("-m wandb sync", f"{where}wandb"))
     return lines
 
 

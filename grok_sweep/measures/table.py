@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -272,7 +273,9 @@ def problems(names: Sequence[str]) -> list[str]:
     found = []
     if unknown:
         known = ", ".join(sorted(MEASURES))
-        found.append(f"unknown measures: {', '.join(unknown)}. Known: {known}; or a dotted path to a function")
+        found.append(
+            f"unknown measures: {', '.join(map(_and_meant, unknown))}. Known: {known}; or a dotted path to a function"
+        )
     own = sorted({name for name in names if "." in name})
     found += [line for path in own for line in _problems_of_own(path)]
     for name in sorted({own_name(path) for path in own}):
@@ -280,6 +283,17 @@ def problems(names: Sequence[str]) -> list[str]:
         if len(paths) > 1:
             found.append(f"measures.names: {' and '.join(paths)} would both be logged as {name}; rename one")
     return found
+
+
+def _and_meant(name: str) -> str:
+    """The name, and what it is or may have been meant to be."""
+    if name in ALWAYS:
+        return f"{name} (stands in every row)"
+    if name in HINDSIGHT:
+        return f"{name} (by python -m grok_sweep measure, after the end)"
+    by_lower = {known.lower(): known for known in MEASURES}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"{name} (did you mean {by_lower[near[0]]}?)" if near else name
 
 
 def _problems_of_own(path: str) -> list[str]:

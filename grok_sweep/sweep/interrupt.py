@@ -8,7 +8,8 @@ from typing import Any
 
 
 class Interrupt:
-    """Inside `with`, the first SIGINT or SIGTERM sets the flag and gives the old handlers back: the second one kills.
+    """Inside `with`, the first SIGINT or SIGTERM sets the flag; after it a SIGINT raises KeyboardInterrupt, a SIGTERM
+    does what it did before.
 
     Nothing is raised in a handler: an exception there could come up in the middle of a write.
     """
@@ -36,6 +37,7 @@ class Interrupt:
     def _caught(self, number: int, frame: FrameType | None) -> None:
         self.set()
         self._restore()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _restore(self) -> None:
         for number, old in self._old.items():

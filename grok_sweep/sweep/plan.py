@@ -38,7 +38,7 @@ from grok_sweep.sweep.command_line import (
 )
 from grok_sweep.sweep.display import print_plan
 from grok_sweep.sweep.overrides import THEIRS, CommandLine, Given, one_line, parse, why
-from grok_sweep.sweep.status import in_the_way
+from grok_sweep.sweep.status import in_the_way, unheeded
 
 ConfigStore.instance().store(name="launch_schema", node=command_line.LaunchConfig)
 
@@ -268,6 +268,8 @@ def carry_out(plan: grid.Plan, launcher: PlanLauncher) -> NoReturn:
         found += launcher.plan_problems(plan)
     if found:
         _refuse(found)
+    for note in unheeded(plan.sweep, plan.runs):
+        print(f"note: {note}", file=sys.stderr)
     if plan.options.dry_run:
         print_plan(plan)
         sys.exit(EXIT_DONE)

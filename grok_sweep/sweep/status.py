@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,36 @@ def needs_work(run: PlannedRun, run_dir: RunDir, retry_failed_before: float | No
     if state is State.failed:
         return retry_failed_before is not None and status.get("updated", 0) < retry_failed_before
     return state is not State.diverged
+
+
+UNHEEDED = ("measures.", "snapshots.", "stop.")
+"""Prefixes of settings that name no run, and that a run which has ended keeps as they were."""
+
+
+def unheeded(sweep: SweepDir, runs: Sequence[PlannedRun]) -> list[str]:
+    """What is asked of runs that have ended and will not be done, a line each."""
+    n_other: Counter[str] = Counter()
+    n_stopped = 0
+    for run in runs:
+        run_dir = sweep.run(run.run_id)
+        status = run_dir.status()
+        if status["state"] not in (State.done.value, State.diverged.value) or needs_work(run, run_dir):
+            continue
+        had = run_dir.settings() or {}
+        other = [name for name, value in run.settings.items() if had.get(name, value) != value]
+        n_other.update(name for name in other if name.startswith(UNHEEDED))
+        n_stopped += status.get("end") == "stop_rule" and not {"n_steps", "stop.test_loss"}.isdisjoint(other)
+    found = []
+    if n_other:
+        of_all = f" of {len(runs)}" if len(runs) > 1 else ""
+        names = ", ".join(f"{name} ({n}{of_all})" if of_all else name for name, n in n_other.items())
+        found.append(
+            f"what has ended keeps the settings that it was trained with, here other {names}; "
+            "python -m grok_sweep measure takes measures afterwards"
+        )
+    if n_stopped:
+        found.append("what a stop rule ended stays ended; another sweep=… trains it anew, with other steps or rule")
+    return found
 
 
 def in_the_way(sweep: SweepDir, runs: Sequence[PlannedRun], retry_failed: bool) -> list[str]:

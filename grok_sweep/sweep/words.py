@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from grok_sweep.store import PlannedRun, RunDir, State
@@ -10,6 +14,18 @@ from grok_sweep.sweep.command_line import SHORTHANDS
 
 LOG_LINES = 20
 """Lines of a failed run's log that an error message ends with."""
+
+
+def command(*words: str) -> str:
+    """A command as it can be pasted into the shell that this one was typed in: by this Python, if it is another."""
+    python = Path(sys.executable)
+    on_path = shutil.which("python")
+    if on_path is not None and Path(on_path).parent == python.parent:
+        shown = "python"
+    else:
+        inside = python.is_relative_to(Path.cwd())
+        shown = shlex.quote(str(python.relative_to(Path.cwd()) if inside else python))
+    return " ".join([shown, *words])
 
 
 def axes_in_words(run: PlannedRun) -> str:

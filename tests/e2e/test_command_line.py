@@ -69,7 +69,7 @@ def training(sweep: SweepDir) -> bool:
             [
                 "- p=59 and data.p=31 disagree: p stands for data.p; leave one out",
                 "- data.frac_train must lie in (0, 1)",
-                "- unknown measures: gini_we. Known: ",
+                "- unknown measures: gini_we (did you mean gini_W_E?). Known: ",
                 "- order=coarse is not there yet",
             ],
         ),
@@ -192,6 +192,33 @@ def test_ctrl_c_writes_the_checkpoint_and_a_second_process_leaves_a_live_run_alo
     assert run_dir.checkpoint_file.exists()
 
 
+@pytest.mark.parametrize("seconds", [0.2, 0.7, 1.2, 1.7])
+def test_ctrl_c_while_it_starts_breaks_nothing(tmp_path: Path, seconds: float) -> None:
+    process = subprocess.Popen(
+        command(*LONG), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode in (-signal.SIGINT, 130)
+    assert "Traceback" not in said
+
+
+def test_what_a_run_that_ended_does_not_heed_is_said(launch: Launch, tmp_path: Path) -> None:
+    rule = ["stop.test_loss=100", "stop.more_steps=3"]
+    assert "by the stop rule" in launch(*SMALL, *rule).stdout
+    again = launch(*SMALL, *rule)
+    assert again.returncode == 0
+    assert again.stderr == ""
+    other = launch(*SMALL[:3], "logger=none", "steps=90", "snapshots.n=3", *rule)
+    assert other.stderr.splitlines() == [
+        "note: what has ended keeps the settings that it was trained with, here other measures.names, snapshots.n; "
+        "python -m grok_sweep measure takes measures afterwards",
+        "note: what a stop rule ended stays ended; another sweep=… trains it anew, with other steps or rule",
+    ]
+    assert "nothing left to do: done at step 3 by the stop rule" in other.stdout
+
+
 # --- a sweep ------------------------------------------------------------------------------------------------
 
 
@@ -212,7 +239,7 @@ def test_a_sweep_with_a_run_that_fails(launch: Launch, tmp_path: Path) -> None:
     assert f"1 of 3 runs failed. First: {ids[1]} (wd=1.0), ValueError: " in done.stdout
     assert f"Log: runs/default/{ids[1]}/log.txt\n    20" in done.stdout
     assert "3 runs in runs/default: 2 done, 1 failed" in done.stdout
-    assert done.stdout.splitlines()[-1] == "next: python -m analysis sweep runs/default"
+    assert done.stdout.splitlines()[-1] == f"next: {sys.executable} -m analysis sweep runs/default"
 
     sweep.run(ids[1]).settings_file.unlink()
     again = launch(*arguments)

@@ -236,7 +236,7 @@ def test_the_command_measures_a_sweep_and_tells_each_run(trained, tmp_path):
     [
         (["{here}/nowhere"], "{here}/nowhere: no such folder\n"),
         (["{here}"], "{here}: no run is here\n"),
-        (["{run}", "gini_we"], "unknown measures: gini_we. Known: "),
+        (["{run}", "gini_we"], "unknown measures: gini_we (did you mean gini_W_E?). Known: "),
         (
             ["{run}", "gini_W_E_final"],
             "unknown measures: gini_W_E_final. With the final key frequencies: restricted_",
@@ -291,6 +291,34 @@ def test_load_gives_weights_at_any_step(run_dir):
     row = next(row for row in run_dir.rows() if row["step"] == 100)
     assert run.measure("gini_W_E", 100) == row["gini_W_E"]
     assert set(run.measure("sum_sq")) >= {"sum_sq.W_E"}
+
+
+def test_a_replay_goes_on_from_the_step_it_reached(run_dir, monkeypatch):
+    taken = []
+    step = train.step
+    monkeypatch.setattr(train, "step", lambda state, *rest: taken.append(state.step) or step(state, *rest))
+    run = grok_sweep.load(run_dir.path)
+    once = run.weights(30)
+    assert taken == list(range(30))
+    assert torch.equal(run.weights(30)["W_E"], once["W_E"])
+    run.weights(35)
+    assert taken == list(range(35))
+    run.weights(10)
+    assert taken == [*range(35), *range(10)]
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("gini_we", r"unknown measures: gini_we \(did you mean gini_W_E\?\)"),
+        ("test_acc", r"test_acc \(stands in every row\)"),
+        ("fve_logits_final", r"fve_logits_final \(by python -m grok_sweep measure, after the end\)"),
+        ("nowhere.f", "No module named 'nowhere'"),
+    ],
+)
+def test_load_says_what_is_no_measure(run_dir, name, said):
+    with pytest.raises(ValueError, match=said):
+        grok_sweep.load(run_dir.path).measure(name)
 
 
 def test_load_says_what_a_folder_is_that_is_no_run(trained, tmp_path):

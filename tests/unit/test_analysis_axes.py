@@ -125,3 +125,25 @@ def test_values_ascend_by_number_not_by_spelling():
 )
 def test_values_read_as_on_the_command_line(value, text):
     assert value_text(value) == text
+
+
+# --- groups -------------------------------------------------------------------------------------------------
+
+GROUPED = [
+    {"data": name, "data.operation": name, FRAC: frac, "model.d_mlp": 512}
+    for name in ("add", "multiply")
+    for frac in (0.3, 0.5)
+]
+
+
+def test_a_group_is_one_axis():
+    assert swept(GROUPED, ["data", FRAC]) == ("data", FRAC)
+    assert chosen(GROUPED, asked=["data", FRAC]) == ("data", FRAC)
+    assert chosen(GROUPED, "data", "frac", ["data", FRAC]) == ("data", FRAC)
+    assert chosen(GROUPED, "data.operation", "frac", ["data", FRAC]) == ("data.operation", FRAC)
+    assert where(pl.DataFrame(GROUPED), ["data=add"]).height == 2
+
+
+def test_a_setting_that_differs_within_a_group_is_an_axis_of_its_own():
+    found = [row | {P: p} for row in GROUPED for p in (31, 59)]
+    assert swept(found, ["data", FRAC]) == ("data", FRAC, P)

@@ -23,7 +23,9 @@ from grok_sweep.sweep.display import PlainLines
 from grok_sweep.sweep.interrupt import Interrupt
 from grok_sweep.sweep.progress import Watch
 from grok_sweep.sweep.status import needs_work
+from grok_sweep.sweep.words import command
 
+PYTHON = command()
 DEADLY = "deadly"
 """A file with this name in the sweep's folder holds the id of a run, and how many workers it kills."""
 
@@ -195,7 +197,7 @@ def test_a_diverged_run_is_no_failure_and_what_others_hold_is_theirs(sweep: Swee
     assert claim is not None
     assert exit_code == 1
     assert f"is held by process {os.getpid()} on" in "\n".join(lines)
-    assert lines[-1] == f"next: python -m analysis sweep {sweep.path}"
+    assert lines[-1] == f"next: {PYTHON} -m analysis sweep {sweep.path}"
 
 
 def test_the_last_words_say_whose_mirror_failed_and_how_to_upload(sweep: SweepDir) -> None:
@@ -210,10 +212,9 @@ def test_the_last_words_say_whose_mirror_failed_and_how_to_upload(sweep: SweepDi
     second.log("W&B failed (ConnectionError: gone): the run goes on without it")
     lines, _ = last_words(sweep, runs, interrupted=False)
     assert lines[1:] == [
-        "W&B failed in 1 of 4 runs, every row is in their metrics.jsonl; why: "
-        f"grep 'W&B failed' {sweep.path}/*/log.txt",
-        f"upload to W&B: wandb sync {sweep.path}/*/wandb",
-        f"next: python -m analysis sweep {sweep.path}",
+        f"W&B failed in 1 of 4 runs, metrics.jsonl has every row; why: grep 'W&B failed' {sweep.path}/*/log.txt",
+        f"upload to W&B: {PYTHON} -m wandb sync {sweep.path}/*/wandb",
+        f"next: {PYTHON} -m analysis sweep {sweep.path}",
     ]
     log.with_suffix(".wandb.synced").touch()
     assert not any("wandb sync" in line for line in last_words(sweep, runs, interrupted=False)[0])

@@ -75,7 +75,9 @@ def test_the_words_of_the_needs_are_those_of_an_evaluation_and_are_explained():
 def test_unknown_names_are_told_with_those_that_are_known():
     assert table.problems(list(MEASURES)) == []
     (line,) = table.problems(["gini_we", "key_gap", "fourier"])
-    assert line.startswith("unknown measures: fourier, gini_we. Known: W_L_residual, attn_to_equals, cos_sim_k,")
+    assert line.startswith(
+        "unknown measures: fourier, gini_we (did you mean gini_W_E?). Known: W_L_residual, attn_to_equals, cos_sim_k,"
+    )
 
 
 def names_of(preset: str) -> list[str]:
