@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grok_sweep.cores import usable_cores
+from grok_sweep.machine import keep_freed_memory, usable_cores
 from grok_sweep.measures.rows import entries
 from grok_sweep.measures.table import HINDSIGHT, MEASURES, Measure, measure, own_name
 from grok_sweep.replay import Replay
@@ -72,6 +72,7 @@ def measure_runs(
 
 def _measure_or_tell(path: Path, names: Sequence[str], by_replay: bool, again: bool) -> Report:
     torch.set_num_threads(1)
+    keep_freed_memory()
     try:
         return measure_run(path, names, by_replay, again)
     except Exception as error:

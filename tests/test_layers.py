@@ -35,7 +35,7 @@ LAYERS = [
     "grok_sweep.summary",
     # One run: its files, its mirror, the order of its writes, the main path.
     "grok_sweep.store",
-    "grok_sweep.cores",
+    "grok_sweep.machine",
     "grok_sweep.provenance",
     "grok_sweep.loggers",
     "grok_sweep.recorder",
@@ -91,7 +91,7 @@ WITHOUT_TORCH = [
     "grok_sweep.dotted",
     "grok_sweep.own",
     "grok_sweep.store",
-    "grok_sweep.cores",
+    "grok_sweep.machine",
     "grok_sweep.sweep.claims",
     "grok_sweep.sweep.status",
     "grok_sweep.sweep.interrupt",

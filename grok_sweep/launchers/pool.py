@@ -26,11 +26,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from grok_sweep.cores import usable_cores
 from grok_sweep.launchers.devices import wrong_here
 from grok_sweep.launchers.plan_launcher import PlanLauncher
 from grok_sweep.launchers.report import last_words
 from grok_sweep.launchers.worker_process import PRELOAD, how_it_ended, server_environment, train_runs
+from grok_sweep.machine import usable_cores
 from grok_sweep.store import PlannedRun, State
 from grok_sweep.sweep.claims import Claims
 from grok_sweep.sweep.command_line import EXIT_INTERRUPTED

@@ -73,13 +73,12 @@ class Transformer(Network):
                 scores.index_select(0, a),
                 scores.index_select(0, second),
                 scores[2 * p].expand(len(a), n_heads),
-            ],
-            dim=-1,
+            ]
         )
-        attn_pattern = mixed_attention(pair_scores.softmax(-1), self.config.attention_rate)
+        pattern = mixed_attention(pair_scores.softmax(0), self.config.attention_rate)
 
         def attended(values: Tensor, position: int) -> Tensor:
-            return attn_pattern[:, :, position, None] * values.view(-1, n_heads, d_head)
+            return pattern[position, :, :, None] * values.view(-1, n_heads, d_head)
 
         z = attended(v.index_select(0, a), 0) + attended(v.index_select(0, second), 1) + attended(v[2 * p :], 2)
         attn_out = z.reshape(len(a), n_heads * d_head) @ weights["W_O"].reshape(n_heads * d_head, d_model)
@@ -89,7 +88,7 @@ class Transformer(Network):
         kept = mlp_post if dropout is None else dropout(mlp_post)
         resid_post = with_bias(resid_mid + kept @ weights["W_out"], weights.get("b_out"))
         logits = scaled(resid_post @ unembedding(weights, self.d_vocab_out), self.config)
-        return Activations(logits, mlp_pre, mlp_post, resid_mid, attn_pattern)
+        return Activations(logits, mlp_pre, mlp_post, resid_mid, pattern.permute(1, 2, 0))
 
     def embedding(self, weights: Weights) -> Float[Tensor, "p d_model"] | None:
         return weights["W_E"][: self.p]

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from grok_sweep.config import RunConfig, from_flat
+from grok_sweep.machine import keep_freed_memory
 from grok_sweep.run import Hooks, Progress, run_one
 from grok_sweep.store import NO_SPACE, PlannedRun, RunDir, State, SweepDir
 from grok_sweep.sweep.claims import Claim, ClaimLost, Claims
@@ -41,6 +42,7 @@ def work(
 
     Returns the state of each run at the end; None where another living process holds it.
     """
+    keep_freed_memory()
     if n_threads is not None:
         torch.set_num_threads(n_threads)
     sweep_dir = SweepDir(sweep)

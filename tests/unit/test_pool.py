@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from grok_sweep import cores
+from grok_sweep import machine
 from grok_sweep.config import RunConfig, flat, resolved, run_id
 from grok_sweep.launchers.plan_launcher import PlanLauncher
 from grok_sweep.launchers.pool import Pool, PoolLauncher, shared_out
@@ -166,13 +166,13 @@ def test_stopping_reaches_the_workers(sweep: SweepDir) -> None:
 def test_cores_are_shared_out(
     monkeypatch: pytest.MonkeyPatch, given: tuple[int, int | None, int | None], shared: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert shared_out(*given) == shared
 
 
 def test_threads_asked_for_in_the_environment_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert shared_out(100, None, None) == (4, 2)
     assert shared_out(1, None, None) == (1, 2)
