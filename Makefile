@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: sweep test test-slow check install
+.PHONY: sweep test test-slow bench check install
 
 sweep: $(INSTALLED)
 	$(BIN)/python launch.py -m wd=0.1,1.0 frac=0.2,0.3,0.5 experiment=quick
@@ -16,6 +16,10 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+# Some minutes, on a machine that does nothing else; writes bench.json.
+bench: $(INSTALLED)
+	$(BIN)/python tests/bench/bench.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ from omegaconf import DictConfig
 from grok_sweep.launchers.devices import wrong_here
 from grok_sweep.launchers.plan_launcher import PlanLauncher
 from grok_sweep.launchers.report import last_words
-from grok_sweep.launchers.worker_process import PRELOAD, how_it_ended, server_environment, train_runs
+from grok_sweep.launchers.worker_process import how_it_ended, preload, server_environment, train_runs
 from grok_sweep.machine import usable_cores
 from grok_sweep.store import PlannedRun, State
 from grok_sweep.sweep.claims import Claims
@@ -129,8 +129,7 @@ class Pool:
         self._watch, self._display = watch, shown
         self._n_workers, self._n_threads = n_workers, n_threads
         self._context = multiprocessing.get_context("forkserver")
-        uses_wandb = any(view.run.settings["logger.kind"] == "wandb" for view in watch.left.values())
-        self._context.set_forkserver_preload([*PRELOAD, *(["wandb"] if uses_wandb else [])])
+        self._context.set_forkserver_preload(preload([view.run.settings for view in watch.left.values()]))
         self._workers: list[_Worker] = []
         self._n_started = 0
         self._failures_allowed: int | None = None

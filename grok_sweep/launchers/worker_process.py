@@ -8,22 +8,28 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from typing import Any
 
-PRELOAD = [
-    "torch",
-    "torch.fx.experimental.symbolic_shapes",  # the first torch.autograd.grad of a process imports it: 0.8 s
-    "grok_sweep.sweep.worker",
-    "grok_sweep.launchers.pool",
-    "grok_sweep.sweep.plan",
-]
+PRELOAD = ["torch", "grok_sweep.sweep.worker", "grok_sweep.launchers.pool", "grok_sweep.sweep.plan"]
 """What every worker needs, launch.py's own imports included: multiprocessing imports that file in each."""
+_FOR_AUTOGRAD = "torch.fx.experimental.symbolic_shapes"
+"""The first torch.autograd.grad of a process imports it: 0.8 s."""
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """A worker that can write nothing, its log included, leaves with such an exit code."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def preload(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to import once for all workers of these runs."""
+    by_hand = {"model.architecture": "transformer", "model.n_layers": 1, "model.norm": "none", "model.dropout": 0.0}
+    by_hand |= {"compile": False}
+    needs_autograd = any(run.get(name, value) != value for run in settings for name, value in by_hand.items())
+    uses_wandb = any(run["logger.kind"] == "wandb" for run in settings)
+    return [*PRELOAD, *([_FOR_AUTOGRAD] if needs_autograd else []), *(["wandb"] if uses_wandb else [])]
 
 
 @contextmanager

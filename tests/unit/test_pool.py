@@ -17,6 +17,7 @@ from grok_sweep.config import RunConfig, flat, resolved, run_id
 from grok_sweep.launchers.plan_launcher import PlanLauncher
 from grok_sweep.launchers.pool import Pool, PoolLauncher, shared_out
 from grok_sweep.launchers.report import last_words
+from grok_sweep.launchers.worker_process import PRELOAD, preload
 from grok_sweep.store import PlannedRun, State, SweepDir
 from grok_sweep.sweep.claims import Claims
 from grok_sweep.sweep.display import PlainLines
@@ -177,6 +178,21 @@ def test_threads_asked_for_in_the_environment_hold(monkeypatch: pytest.MonkeyPat
     assert shared_out(100, None, None) == (4, 2)
     assert shared_out(1, None, None) == (1, 2)
     assert shared_out(100, None, 4) == (2, 4)
+
+
+def test_workers_import_at_once_what_their_runs_need(sweep: SweepDir) -> None:
+    (*_, run) = (run.settings for run in sweep.plan())
+    assert preload([run]) == PRELOAD
+    assert preload([run, run | {"logger.kind": "wandb"}]) == [*PRELOAD, "wandb"]
+    for name, value in (
+        ("model.n_layers", 2),
+        ("model.dropout", 0.1),
+        ("model.architecture", "mlp"),
+        ("compile", True),
+    ):
+        assert preload([run, run | {name: value}])[len(PRELOAD) :] == ["torch.fx.experimental.symbolic_shapes"]
+    by_hand = {"data.operation": "multiply", "model.activation": "gelu", "model.tied": True, "loss": "mse"}
+    assert preload([run | by_hand]) == PRELOAD
 
 
 def test_wrong_settings_of_the_pool() -> None:
