@@ -31,9 +31,10 @@ import torch  # noqa: E402
 import yaml  # noqa: E402
 from reference import ReferenceTraining, pairs_and_labels  # noqa: E402
 
-from grok_sweep import optimizers, train  # noqa: E402
+from grok_sweep import fourier, optimizers, train  # noqa: E402
 from grok_sweep.config import DataConfig, LoggerConfig, LoggerKind, MeasuresConfig, RunConfig, resolved  # noqa: E402
 from grok_sweep.machine import keep_freed_memory  # noqa: E402
+from grok_sweep.measures.blocks import blocks  # noqa: E402
 from grok_sweep.measures.evaluation import Evaluation, evaluate  # noqa: E402
 from grok_sweep.measures.frequencies import KeyFrequencies  # noqa: E402
 from grok_sweep.measures.rows import measured, row  # noqa: E402
@@ -181,6 +182,12 @@ class Rows:
 _OF_K = {"restricted_loss", "excluded_loss", "fve_logits", "fit_loss", "W_L_residual", "key_freqs", "n_key_freqs"}
 
 
+def whole_transform(neurons: torch.Tensor, p: int) -> torch.Tensor:
+    """What measures of neurons would need without blocks.py: energies of all p² Fourier components of each neuron."""
+    along_b = fourier.basis(p) @ neurons.double().view(p, p, -1)
+    return torch.einsum("fi,ijm->fjm", fourier.basis(p), along_b).square()
+
+
 def measures(n_threads: int) -> dict[str, Any]:
     torch.set_num_threads(n_threads)
     step = Step()
@@ -197,6 +204,14 @@ def measures(n_threads: int) -> dict[str, Any]:
         },
         repeats=8,
     )
+    evaluation = rows.forward()
+    neurons = least_ms(
+        {
+            "four_sums": lambda: blocks(evaluation.activations.mlp_post, step.task.group_pairs),
+            "transform": lambda: whole_transform(evaluation.activations.mlp_post, step.config.data.p),
+        },
+        repeats=3,
+    )
     return {
         "forward_of_all_pairs_ms": found["forward"],
         "row_of_losses_ms": found["losses"],
@@ -207,6 +222,8 @@ def measures(n_threads: int) -> dict[str, Any]:
         "measures_vs_step": found["default"] / found["step"],
         "measures_with_lists_vs_step": found["with_lists"] / found["step"],
         "excluded_k_vs_step": found["excluded_k"] / found["step"],
+        "neurons_by_four_sums_ms": neurons["four_sums"],
+        "neurons_by_2d_transform_ms": neurons["transform"],
         "each_ms": rows.each(list(MEASURES), repeats=3),
     }
 
