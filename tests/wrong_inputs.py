@@ -197,14 +197,14 @@ SETTINGS: list[Row] = [
     ("model=transformer,rnn wd=1,2", ["unknown model=rnn. Known: mlp, quadratic, transformer (2 of 4 runs)"]),
     # All at once, each once, with the runs it hits.
     (
-        "p=2,31 frac=0.3,1.5 measures.names=[gini_we] order=coarse lr=-1 data.pp=3 model=foo",
+        "p=2,31 frac=0.3,1.5 measures.names=[gini_we] max_failures=0 lr=-1 data.pp=3 model=foo",
         [
             "data.pp=3: Key 'pp' not in 'DataConfig'; did you mean data.p? (4 of 4 runs)",
             "unknown model=foo. Known: mlp, quadratic, transformer (4 of 4 runs)",
             "data.p must be at least 3 (one frequency needs three residues), got 2 (2 of 4 runs)",
             "optimizer.lr must be positive and finite, got -1.0 (4 of 4 runs)",
             "unknown measures: gini_we (did you mean gini_W_E?). Known: …",
-            "order=coarse is not there yet …",
+            "max_failures must be at least 1, got 0 (4 of 4 runs)",
             "data.frac_train must lie in (0, 1): both sides need pairs, got 1.5 (2 of 4 runs)",
         ],
     ),

@@ -48,20 +48,17 @@ class SweepOptions:
     retry: Optional[Retry] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional)
     """failed: runs that failed are trained again, from their last checkpoint."""
     order: Order = Order.given
-    """given: the last axis of the command line varies fastest; shuffled: one fixed random order."""
+    """given: the last axis of the command line varies fastest; shuffled: one fixed random order; coarse: the ends of
+    every axis first, then the middles, so that a map fills evenly, one seed after the other."""
     fail_fast: bool = False
     """Stop at the first failed run; the others are checkpointed. The same as max_failures=1."""
     max_failures: Optional[int] = None  # noqa: UP045
     """Stop after so many failed runs; the others are checkpointed. null: never."""
     zip: Any = None
-    """Axes that go in step. Not there yet."""
+    """Lists of axes that go in step, first value with first: 'zip=[[p,model.d_model]]'."""
 
     def problems(self) -> list[str]:
         found = []
-        if self.order is Order.coarse:
-            found.append("order=coarse is not there yet (it comes with a later version): use given or shuffled")
-        if self.zip is not None:
-            found.append("zip is not there yet (it comes with a later version): give one command a pair")
         if self.max_failures is not None and self.max_failures < 1:
             found.append(f"max_failures must be at least 1, got {self.max_failures}")
         if self.fail_fast and self.max_failures not in (None, 1):

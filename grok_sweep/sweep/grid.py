@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -105,6 +106,8 @@ def plan(
     kept = list(_with_true_axes(runs.values()))
     if asked.order is Order.shuffled:
         random.Random(SHUFFLE_SEED).shuffle(kept)
+    if asked.order is Order.coarse:
+        kept = _coarse_first(kept)
     said = list(notes)
     if n_again := len(candidates) - len(kept):
         said.append(f"{n_again} of {len(candidates)} combinations mean a run that is asked for already: planned once")
@@ -180,3 +183,36 @@ def _with_true_axes(runs: Iterable[PlannedRun]) -> Iterable[PlannedRun]:
     names = runs[0].axes
     several = [name for name in names if any(run.axes[name] != runs[0].axes[name] for run in runs)]
     return (PlannedRun(run.run_id, run.settings, {name: run.axes[name] for name in several}) for run in runs)
+
+
+def _coarse_first(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """The ends of every axis first, then what lies halfway between, and so on; all of one seed before the next."""
+    seeds = SHORTHANDS["seed"]
+    ranks: dict[str, dict[str, int]] = {}
+    for name in runs[0].axes:
+        values = list(dict.fromkeys(_key(run, name) for run in runs))
+        order = range(len(values)) if name in seeds else generations(len(values))
+        ranks[name] = dict(zip(values, order, strict=True))
+
+    def rank(run: PlannedRun) -> tuple[list[int], int, int]:
+        of_seeds = [ranks[name][_key(run, name)] for name in run.axes if name in seeds]
+        others = [ranks[name][_key(run, name)] for name in run.axes if name not in seeds]
+        return of_seeds, max(others, default=0), sum(others)
+
+    return sorted(runs, key=rank)
+
+
+def _key(run: PlannedRun, name: str) -> str:
+    return json.dumps(run.axes[name])
+
+
+def generations(n: int) -> list[int]:
+    """For n values in a row: 0 for both ends, 1 for the middle, 2 for the middles of the halves, and so on."""
+    found = [0] * n
+    spans, generation = [(0, n - 1)], 0
+    while spans := [(low, high) for low, high in spans if high - low > 1]:
+        generation += 1
+        for low, high in spans:
+            found[(low + high) // 2] = generation
+        spans = [half for low, high in spans for half in ((low, (low + high) // 2), ((low + high) // 2, high))]
+    return found

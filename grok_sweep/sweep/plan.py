@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +25,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode, TaskFunction
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from grok_sweep.launchers.plan_launcher import PlanLauncher
@@ -71,6 +72,8 @@ class Composition:
     def __init__(self, composed: DictConfig, swept: Sequence[Given]) -> None:
         self.experiment: str | None = composed.hydra.runtime.choices.get("experiment")
         self.launcher = OmegaConf.to_container(composed.hydra.launcher)
+        zipped = composed.zip
+        self.zip = OmegaConf.to_container(zipped) if isinstance(zipped, ListConfig) else zipped
         with read_write(composed), open_dict(composed):
             del composed["hydra"]
         self._config = composed
@@ -130,8 +133,10 @@ def plan(
     fixed = dict(item for one in line.given if not one.is_swept for item in _asked(one, one.values[0]))
     compose = _Composer(line, loader, master)
     candidates = []
-    for indices in itertools.product(*(range(len(axis.values)) for axis in line.swept)):
-        at = list(zip(line.swept, indices, strict=True))
+    bundles, zip_problems = _bundles(line.swept, _zip_asked(line, compose))
+    for chosen in itertools.product(*(range(len(bundle[0].values)) for bundle in bundles)):
+        index = {axis.key: i for bundle, i in zip(bundles, chosen, strict=True) for axis in bundle}
+        at = [(axis, index[axis.key]) for axis in line.swept]
         asked = fixed | dict(item for axis, i in at for item in _asked(axis, axis.values[i]))
         base, wrong = compose(tuple(f"{axis.key}={axis.texts[i]}" for axis, i in at if axis.is_group))
         if base is None:
@@ -143,7 +148,36 @@ def plan(
         except OmegaConfBaseException as error:  # a reference that leads nowhere, a value that is missing
             candidates.append(grid.Candidate(asked, problems=[*wrong, f"{error.full_key}: {one_line(error)}"]))
     swept = dict.fromkeys(name for axis in line.swept for value in axis.values for name, _ in _asked(axis, value))
-    return grid.plan(candidates, list(swept), compose.notes, [*problems, *line.problems])
+    return grid.plan(candidates, list(swept), compose.notes, [*problems, *line.problems, *zip_problems])
+
+
+def _zip_asked(line: CommandLine, compose: _Composer) -> Any:
+    """What `zip` is: of the command line, or of the first experiment that it names."""
+    base, _ = compose(tuple(f"{axis.key}={axis.texts[0]}" for axis in line.swept if axis.is_group))
+    return None if base is None else base.zip
+
+
+def _bundles(swept: Sequence[Given], zipped: Any) -> tuple[list[list[Given]], list[str]]:
+    """The axes, those that go in step together, where the first of them stands; and what is wrong with `zip`."""
+    alone = [[axis] for axis in swept]
+    if zipped is None:
+        return alone, []
+    if not (isinstance(zipped, list) and all(isinstance(names, list) and len(names) > 1 for names in zipped)):
+        return alone, [f"zip={zipped}: lists of two axes or more are asked for, 'zip=[[p,model.d_model]]'"]
+    axes = {axis.name: axis for axis in swept}
+    named = Counter(name for names in zipped for name in names)
+    found = [f"zip names {name}, which has not several values here" for name in named if name not in axes]
+    found += [f"zip names {name} twice" for name, n in named.items() if n > 1]
+    for names in zipped:
+        lengths = {name: len(axes[name].values) for name in names if name in axes}
+        if len(set(lengths.values())) > 1:
+            counted = ", ".join(f"{name} has {n}" for name, n in lengths.items())
+            found.append(f"zip: axes that go in step have as many values each, but {counted}")
+    if found:
+        return alone, found
+    in_step = {name: [axis for axis in swept if axis.name in names] for names in zipped for name in names}
+    bundles = [in_step.get(axis.name, [axis]) for axis in swept]
+    return [bundle for axis, bundle in zip(swept, bundles, strict=True) if bundle[0] is axis], []
 
 
 def _asked(one: Given, value: Any) -> Iterator[tuple[str, Any]]:

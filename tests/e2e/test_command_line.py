@@ -65,12 +65,12 @@ def training(sweep: SweepDir) -> bool:
         (["data.p=abc"], ["Value 'abc' of type 'str' could not be converted to Integer"]),
         (["frac=0.3,0.5"], ["To sweep over it, add --multirun"]),
         (
-            ["p=59", "data.p=31", "frac=2", "measures.names=[gini_we]", "order=coarse"],
+            ["p=59", "data.p=31", "frac=2", "measures.names=[gini_we]", "max_failures=0"],
             [
                 "- p=59 and data.p=31 disagree: p stands for data.p; leave one out",
                 "- data.frac_train must lie in (0, 1)",
                 "- unknown measures: gini_we (did you mean gini_W_E?). Known: ",
-                "- order=coarse is not there yet",
+                "- max_failures must be at least 1, got 0",
             ],
         ),
         (

@@ -18,7 +18,7 @@ from grok_sweep.config import flat, from_flat, resolved
 from grok_sweep.store import SweepDir
 from grok_sweep.sweep import plan as plan_module
 from grok_sweep.sweep.command_line import OPTION_NAMES, SHORTHANDS, Order, Retry, SettingsError
-from grok_sweep.sweep.grid import Plan
+from grok_sweep.sweep.grid import Plan, generations
 from grok_sweep.sweep.plan import plan
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -243,16 +243,60 @@ def test_asking_for_one_run_of_a_sweep_keeps_its_axes(plan_of: PlanOf, tmp_path:
     assert last.settings["n_steps"] == 10
 
 
+# --- in step, in order --------------------------------------------------------------------------------------
+
+
+def axes_of(plan: Plan) -> list[tuple[object, ...]]:
+    return [tuple(run.axes.values()) for run in plan.runs]
+
+
+def test_zipped_axes_go_in_step_where_the_first_of_them_stands(plan_of: PlanOf) -> None:
+    found = plan_of("wd=1,2", "model.d_model=32,64", "frac=0.3,0.4", "p=31,59", "zip=[[p,model.d_model]]")
+    assert axes_of(found) == [
+        (wd, d_model, frac, p) for wd in (1.0, 2.0) for d_model, p in ((32, 31), (64, 59)) for frac in (0.3, 0.4)
+    ]
+    assert plan_of("p=31,59,97", "wd=1,2,3", "zip=[[p,wd]]").n_asked == 3
+    both = plan_of("p=31,59", "wd=1,2", "frac=0.3,0.4", "lr=0.1,0.2", "zip=[[p,wd],[frac,lr]]")
+    assert axes_of(both) == [(p, wd, f, lr) for p, wd in ((31, 1.0), (59, 2.0)) for f, lr in ((0.3, 0.1), (0.4, 0.2))]
+
+
+def test_a_group_and_a_setting_go_in_step(plan_of: PlanOf) -> None:
+    found = plan_of("data=add,multiply", "frac=0.3,0.5", "p=31", "zip=[[data,frac]]")
+    assert [(run.settings["data.operation"], run.settings["data.frac_train"]) for run in found.runs] == [
+        ("add", 0.3),
+        ("multiply", 0.5),
+    ]
+
+
+def test_coarse_order_takes_ends_before_middles_and_one_seed_after_the_other(plan_of: PlanOf) -> None:
+    values = "1,2,3,4,5"
+    found = axes_of(plan_of("seed=0,1", f"wd={values}", "frac=0.1,0.2,0.3", "order=coarse"))
+    assert len(set(found)) == 30
+    assert [run[0] for run in found] == [0] * 15 + [1] * 15
+    cells = [(wd, frac) for _, _, wd, frac in found[:15]]
+    assert set(cells[:4]) == {(wd, frac) for wd in (1.0, 5.0) for frac in (0.1, 0.3)}
+    assert set(cells[:9]) == {(wd, frac) for wd in (1.0, 3.0, 5.0) for frac in (0.1, 0.2, 0.3)}
+    assert [(wd, frac) for _, _, wd, frac in found[15:]] == cells
+
+
+def test_generations_halve_what_is_left() -> None:
+    assert generations(1) == [0]
+    assert generations(2) == [0, 0]
+    assert generations(5) == [0, 2, 1, 2, 0]
+    assert generations(9) == [0, 3, 2, 3, 1, 3, 2, 3, 0]
+    assert max(generations(100)) == 7
+
+
 # --- refusals -----------------------------------------------------------------------------------------------
 
 
 def test_all_problems_of_all_runs_come_at_once_each_once(plan_of: PlanOf) -> None:
     lines = refused(plan_of, "p=2,31", "frac=0.3,1.5", "measures.names=[gini_we]", "zip=a", "optimizer.lr=-1")
     text = "\n".join(lines)
-    for part in ("data.p must be", "data.frac_train must", "gini_we", "zip is not there yet", "optimizer.lr must"):
+    for part in ("data.p must be", "data.frac_train must", "gini_we", "zip=a: lists of two", "optimizer.lr must"):
         assert text.count(part) == 1
     assert sum(line.endswith("(2 of 4 runs)") for line in lines) == 2
-    assert sum(line.endswith("(4 of 4 runs)") for line in lines) == 3
+    assert sum(line.endswith("(4 of 4 runs)") for line in lines) == 2
 
 
 @pytest.mark.parametrize(
@@ -265,13 +309,28 @@ def test_all_problems_of_all_runs_come_at_once_each_once(plan_of: PlanOf) -> Non
         ("model=transformer,foo", "unknown model=foo. Known: mlp, quadratic, transformer (1 of 2 runs)"),
         ("measures=glob(z*)", "measures=glob(z*): matches nothing"),
         ("+data.x=1", "unknown setting 'data.x'"),
-        ("order=coarse", "order=coarse is not there yet"),
+        ("zip=[p]", "zip=['p']: lists of two axes or more are asked for, 'zip=[[p,model.d_model]]'"),
+        ("zip=[[p]]", "zip=[['p']]: lists of two axes or more are asked for"),
         ("max_failures=0", "max_failures must be at least 1, got 0"),
     ],
 )  # fmt: skip
 def test_refused_with_the_reason(plan_of: PlanOf, written: str, message: str) -> None:
     (line,) = refused(plan_of, written)
     assert message in line
+
+
+@pytest.mark.parametrize(
+    "zipped, messages",
+    [
+        ("[[p,wd]]", ["zip: axes that go in step have as many values each, but p has 3, wd has 2"]),
+        ("[[p,frac],[p,wd]]", ["zip: axes that go in step have as many values each, but p has 3, wd has 2",
+                               "zip names p twice"]),
+        ("[[p,lr],[wd,seeds]]", ["zip names lr, which has not several values here",
+                                 "zip names seeds, which has not several values here"]),
+    ],
+)  # fmt: skip
+def test_what_cannot_go_in_step_is_said(plan_of: PlanOf, zipped: str, messages: list[str]) -> None:
+    assert sorted(refused(plan_of, "p=31,59,97", "wd=1,2", "frac=0.2,0.3,0.4", f"zip={zipped}")) == sorted(messages)
 
 
 def test_a_launcher_named_in_an_experiment_is_not_passed_over_in_silence(tmp_path: Path) -> None:
