@@ -75,6 +75,16 @@ SETTINGS: list[Row] = [
         "optimizer.decay_target=biases",
         ["optimizer.decay_target=biases: Invalid value 'biases', expected one of [all, matrices]"],
     ),
+    (
+        "wd=geomspace(0,1,5)",
+        ["wd=geomspace(0,1,5): ValueError while evaluating 'geomspace(0,1,5)': both ends must …"],
+    ),
+    (
+        "wd=geomspace(1,2,1)",
+        ["wd=geomspace(1,2,1): ValueError while evaluating 'geomspace(1,2,1)': two values are …"],
+    ),
+    ("wd=geomspace(1,2)", ["wd=geomspace(1,2): TypeError while evaluating 'geomspace(1,2)': missing a required …"]),
+    ("wd=geomspace(a,2,3)", ["wd=geomspace(a,2,3): TypeError while evaluating 'geomspace(a,2,3)': mismatch type …"]),
     ("optimizer.batch_size=0", ["optimizer.batch_size must be at least 1, or null for all train pairs, got 0"]),
     ("measures.names=gini_W_E", ["measures.names=gini_W_E: a list is asked for, [one,two], got a str"]),
     (

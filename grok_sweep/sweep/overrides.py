@@ -7,12 +7,14 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union, get_type_hints
 
+from hydra._internal.grammar.functions import Functions
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser import overrides_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -22,6 +24,32 @@ from grok_sweep.sweep.command_line import OPTION_NAMES, SHORTHANDS
 
 THEIRS = (HydraException, OmegaConfBaseException, YAMLError)
 """What Hydra, and what it reads files with, raises about overrides and configuration files."""
+
+
+Number = Union[int, float]  # noqa: UP007 (Hydra compares with the types that it knows)
+
+
+def geomspace(start: Number, stop: Number, num: int) -> ChoiceSweep:
+    """num values from start to stop, both among them, each the last one times one factor; to six digits."""
+    if start <= 0 or stop <= 0:
+        raise ValueError(f"both ends must be positive, got {start:g} and {stop:g}")
+    if num < 2:
+        raise ValueError(f"two values are the least, got {num}")
+    values = [float(f"{start * (stop / start) ** (i / (num - 1)):.6g}") for i in range(num)]
+    return ChoiceSweep(list=[int(value) if value.is_integer() else value for value in values], simple_form=True)
+
+
+_hydras_functions = overrides_parser.create_functions
+
+
+def _with_geomspace() -> Functions:
+    functions = _hydras_functions()
+    geomspace.__annotations__.update(get_type_hints(geomspace))
+    functions.register("geomspace", geomspace)
+    return functions
+
+
+overrides_parser.create_functions = _with_geomspace  # Hydra has no other way in
 
 
 @dataclass(frozen=True)
@@ -75,7 +103,8 @@ def parse(arguments: Sequence[str], loader: ConfigLoader) -> CommandLine:
             (override,) = parser.parse_overrides([line])
             if override.is_interval_sweep():
                 raise HydraException(
-                    "an interval has no meaning in a grid; name its points, as with range(start,stop,step)"
+                    "an interval has no meaning in a grid; name its points, as with range(start,stop,step) or "
+                    "geomspace(start,stop,num)"
                 )
             if override.is_delete():
                 fixed.append(line)

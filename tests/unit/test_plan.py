@@ -246,6 +246,19 @@ def test_asking_for_one_run_of_a_sweep_keeps_its_axes(plan_of: PlanOf, tmp_path:
 # --- in step, in order --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "written, values",
+    [
+        ("wd=geomspace(0.01,1,5)", [0.01, 0.0316228, 0.1, 0.316228, 1.0]),
+        ("wd=geomspace(8,1,4)", [8.0, 4.0, 2.0, 1.0]),
+        ("model.d_model=geomspace(32,256,4)", [32, 64, 128, 256]),
+        ("wd=sort(geomspace(10,1e-3,2))", [0.001, 10.0]),
+    ],
+)
+def test_log_spaced_values(plan_of: PlanOf, written: str, values: list[float]) -> None:
+    assert axes_of(plan_of(written)) == [(value,) for value in values]
+
+
 def axes_of(plan: Plan) -> list[tuple[object, ...]]:
     return [tuple(run.axes.values()) for run in plan.runs]
 
