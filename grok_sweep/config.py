@@ -612,9 +612,13 @@ they enter the identity only where they differ from it, so that old folders keep
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """The settings that change the numbers, flat: what `run_id` is the hash of."""
+    return _identity(flat(resolved(config)))
+
+
+def _identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
-        for name, value in flat(resolved(config)).items()
+        for name, value in settings.items()
         if (name.startswith(IDENTITY_PREFIXES) or name in IDENTITY_NAMES)
         and not (name in ADDED_LATER and value == ADDED_LATER[name])
     }
@@ -626,5 +630,10 @@ def run_id(config: RunConfig) -> str:
     Steps, stop rule, cadences, logger, device and threads do not enter: asking for more steps continues
     the run.
     """
-    payload = json.dumps([IDENTITY_VERSION, identity(config)], sort_keys=True, separators=(",", ":"))
+    return run_id_of(flat(resolved(config)))
+
+
+def run_id_of(settings: Mapping[str, Any]) -> str:
+    """`run_id` of settings that are resolved and flat already."""
+    payload = json.dumps([IDENTITY_VERSION, _identity(settings)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(payload.encode()).hexdigest()[:12]

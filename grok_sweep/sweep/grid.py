@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from grok_sweep.config import RunConfig, flat, from_flat, resolved, run_id
+from grok_sweep.config import RunConfig, flat, from_flat, resolved, run_id_of
 from grok_sweep.measures import table
 from grok_sweep.own import own_problems
 from grok_sweep.store import PlannedRun, SweepDir
@@ -154,8 +154,11 @@ def _run_config(candidate: Candidate, swept: Sequence[str]) -> tuple[RunConfig |
     except ValueError as error:  # settings added with Hydra's +
         return None, [*found, *(line.removeprefix("- ") for line in str(error).split("\n")[1:])]
     wrong = config.problems()
-    found += wrong + table.problems(config.measures.names) + ([] if wrong else own_problems(resolved(config)))
-    return (None if found else resolved(config)), found
+    found += wrong + table.problems(config.measures.names)
+    if not wrong:
+        config = resolved(config)
+        found += own_problems(config)
+    return (None if found else config), found
 
 
 def _named(config: RunConfig, candidate: Candidate, swept: Sequence[str]) -> PlannedRun:
@@ -164,7 +167,7 @@ def _named(config: RunConfig, candidate: Candidate, swept: Sequence[str]) -> Pla
     for name in swept:
         targets = SHORTHANDS.get(name, (name,))
         axes |= {target: settings[target] if target in settings else candidate.asked[name] for target in targets}
-    return PlannedRun(run_id(config), settings, axes)
+    return PlannedRun(run_id_of(settings), settings, axes)
 
 
 def _differences(one: PlannedRun, other: PlannedRun) -> dict[str, None]:
