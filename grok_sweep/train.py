@@ -48,7 +48,7 @@ class TrainState:
         objective: the loss (nats) whose gradient made the last update, at the weights before it; None at the
             start and after a resume.
         gradient: that gradient.
-        update: what the last update added to the weights.
+        before: the weights before that update.
     """
 
     step: int
@@ -56,7 +56,12 @@ class TrainState:
     optimizer: OptimizerState
     objective: float | None = None
     gradient: Float[Tensor, " n_parameters"] | None = None
-    update: Float[Tensor, " n_parameters"] | None = None
+    before: Float[Tensor, " n_parameters"] | None = None
+
+    @property
+    def update(self) -> Float[Tensor, " n_parameters"] | None:
+        """What the last update added to the weights."""
+        return None if self.before is None else self.weights - self.before
 
 
 @dataclass(frozen=True)
@@ -251,7 +256,7 @@ def step(state: TrainState, fixed: Setup, hyper: Hyper) -> TrainState:
     loss, by_weights = gradient(state.weights, fixed, batch_of(fixed, n_updates), dropout)
     rule = optimizers.RULES[fixed.config.optimizer.name]
     weights, optimizer = rule(state.weights, by_weights, state.optimizer, hyper, fixed.mask)
-    return TrainState(state.step + 1, weights, optimizer, float(loss), by_weights, weights - state.weights)
+    return TrainState(state.step + 1, weights, optimizer, float(loss), by_weights, state.weights)
 
 
 def training(state: TrainState, fixed: Setup) -> Iterator[TrainState]:

@@ -21,9 +21,10 @@ def row(state: TrainState, evaluation: Evaluation, loss: Loss = Loss.cross_entro
     """
     values: dict[str, Any] = {"step": state.step, "objective": objective(evaluation, loss)}
     values |= losses_and_accuracies(evaluation)
-    if state.gradient is not None and state.update is not None:
+    update = state.update
+    if state.gradient is not None and update is not None:
         values["grad_norm"] = float(state.gradient.double().norm())
-        values["update_norm"] = float(state.update.double().norm())
+        values["update_norm"] = float(update.double().norm())
     values["weights_hash"] = weights_hash(state.weights)
     return values
 

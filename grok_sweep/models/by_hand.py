@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from grok_sweep.config import Activation
-from grok_sweep.models.network import activate
+from grok_sweep.models.network import activate, scaled
 from grok_sweep.models.parameters import Weights
 from grok_sweep.models.transformer import Transformer, mixed_attention, unembedding
 
@@ -91,8 +91,8 @@ class TransformerByHand:
         if "b_out" in weights:
             resid_post += weights["b_out"]
         logits = torch.mm(resid_post, W_U, out=self._buffer("logits", W_in, n, W_U.shape[1]))
-        loss, by_logits = objective(logits.mul_(config.output_scale), labels)
-        by_logits.mul_(config.output_scale)
+        loss, by_logits = objective(scaled(logits, config), labels)
+        by_logits = scaled(by_logits, config)
 
         # Backward.
         if "W_U" in out:
