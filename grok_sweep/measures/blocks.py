@@ -4,7 +4,7 @@ Nanda et al. 2023, section 4.3, and `calculate_key_freqs` of the authors' code, 
 block's eight terms beside the constant, the two in the first operand alone need only the sums over the second, and
 the other way round. The four products of both span cos and sin of w_k(a+b) and of w_k(a-b), which need only the sums
 over the pairs of each a+b and of each a-b. So four tables of n rows stand for the 2-D transform of n² (at n = 113,
-for 512 neurons on one thread: 15 ms; the transform 230 ms).
+for 512 neurons on one thread: 16 ms; the transform 99 ms).
 """
 
 from __future__ import annotations

@@ -420,7 +420,8 @@ def figure(file: Path) -> None:
         y=alt.Y("ms", title="milliseconds, one thread"),
         color=alt.Color("what", title=None, sort=list(kinds.values())),
     )
-    names = chart.transform_filter("datum.what == 'a row of the default measures'").mark_text(dy=-12).encode(text="p")
+    of_rows = chart.transform_filter("datum.what == 'a row of the default measures'")
+    names = of_rows.mark_text(dx=-24, dy=-6).encode(text="p")
     (chart.mark_line(point=True) + names).save(file)
 
 
