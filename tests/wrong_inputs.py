@@ -190,7 +190,7 @@ SETTINGS: list[Row] = [
     # Sweeps.
     (
         "frac=interval(0,1)",
-        ["frac=interval(0,1): an interval has no meaning in a grid; name its points, as with range(start,stop,step)"],
+        ["frac=interval(0,1): an interval has no meaning in a grid; name its points, as with range(start,stop,…"],
     ),
     ("device=cpu,cuda", [f"device {NO_AXIS}: give it one value"]),
     ("steps=10,20", [f"n_steps {NO_AXIS}: give it one value"]),
