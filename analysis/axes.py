@@ -35,17 +35,12 @@ def swept(rows: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> tuple[str,
     others = sorted(name for row in rows for name in row if name.startswith(NUMERICAL))
     names = dict.fromkeys([*asked, *others])
     found = [name for name in names if len({_key(row.get(name)) for row in rows}) > 1]
-    groups = [name for name in found if is_group(name)]
+    groups = [name for name in found if name in GROUPS]
     return tuple(name for name in found if name in asked or not _follows(name, groups, rows))
 
 
 def _key(value: Any) -> Any:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def is_group(name: str) -> bool:
-    """Whether this is a folder of conf/, data or experiment, and no setting."""
-    return name in GROUPS
 
 
 def _follows(name: str, groups: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -103,11 +98,11 @@ def _canonical(text: str) -> str:
 
 
 def _require_setting(flag: str, name: str, runs: pl.DataFrame) -> None:
-    is_setting = name == "n_steps" or is_group(name) or ("." in name and not name.startswith(MEASURED))
-    is_setting |= name.startswith(NUMERICAL)
+    is_dotted = "." in name and not name.startswith(MEASURED)
+    is_setting = is_dotted or name in ("n_steps", *GROUPS) or name.startswith(NUMERICAL)
     if name not in runs.columns or not is_setting:
         near = difflib.get_close_matches(
-            name, [*SHORTHANDS, *(c for c in runs.columns if c.startswith(NUMERICAL) or is_group(c))], n=1
+            name, [*SHORTHANDS, *(c for c in runs.columns if c.startswith(NUMERICAL) or c in GROUPS)], n=1
         )
         meant = f"did you mean {near[0]}?" if near else "settings have names such as data.frac_train or wd"
         raise ValueError(f"{flag}: unknown setting {name}; {meant}")

@@ -19,10 +19,9 @@ import polars as pl
 from analysis import axes, outcomes
 from grok_sweep.config import PhasesConfig, RunConfig, flat, resolved
 from grok_sweep.phases import Crossing, phase, phase_scale_free, times
-from grok_sweep.store import PlannedRun, RunDir, State, SweepDir
+from grok_sweep.store import ENDED, PlannedRun, RunDir, State, SweepDir
 
 TIMES = ("t_train", "t_test", "t_novel")
-ENDED = (State.done, State.diverged)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from grok_sweep.config import LoggerKind, LoggerMode, RunConfig, flat, from_flat, run_id
-from grok_sweep.store import RunDir, State, read_json, write_atomic
+from grok_sweep.store import ENDED, RunDir, State, read_json, write_atomic
 
 Row = Mapping[str, Any]
 
@@ -73,7 +73,7 @@ def publish(path: str | Path) -> int:
     """
     run_dir = RunDir(path)
     settings, summary, state = run_dir.settings(), run_dir.summary(), run_dir.state()
-    if settings is None or summary is None or state not in (State.done, State.diverged):
+    if settings is None or summary is None or state not in ENDED:
         raise ValueError(f"{run_dir.path}: {state.value}; only a run that is done or diverged can be published")
     config = from_flat(settings)
     mirror = WandbMirror(config, run_dir, run_id(config), LoggerMode.online)

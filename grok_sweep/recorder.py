@@ -44,11 +44,11 @@ class Recorder:
         for leftover in run_dir.path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         loaded = _load(run_dir, rows_at)
-        self._tensors, facts = loaded or ({}, {"step": 0, "seconds": 0.0, "conditions": []})
+        self._tensors, facts, rows = loaded or ({}, {"step": 0, "seconds": 0.0, "conditions": []}, [])
         self._resumed_from: int | None = facts["step"] if loaded else None
         self._seconds_before: float = facts["seconds"]
         self._conditions: list[dict[str, Any]] = [c for c in facts["conditions"] if c != conditions] + [conditions]
-        self.rows = _kept(run_dir.rows(), facts["step"], rows_at, config) if loaded else []
+        self.rows = _kept(rows, facts["step"], rows_at, config)
         self._mirror: Mirror = NoMirror()
         self._started = self._saved = time.monotonic()
         run_dir.settings_file.unlink(missing_ok=True)
@@ -143,23 +143,25 @@ class Recorder:
         self._dir.write_status(state, step=step, n_steps=self._config.n_steps, end=end, error=None)
 
 
-def _load(run_dir: RunDir, rows_at: Schedule) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The checkpoint, where its rows are there too; where some are lost the run starts anew, and repeats them."""
+def _load(
+    run_dir: RunDir, rows_at: Schedule
+) -> tuple[dict[str, Tensor], dict[str, Any], list[dict[str, Any]]] | None:
+    """The checkpoint (tensors, facts) and all rows; None where some that it covers are lost: the run starts anew."""
     try:
         loaded = run_dir.load_checkpoint()
     except (ValueError, OSError, KeyError) as error:
         raise ValueError(f"{error}: delete it, and the run starts anew with retry=failed") from error
     if loaded is None:
         return None
-    facts = loaded[1]
+    (tensors, facts), rows = loaded, run_dir.rows()
     n_covered = facts.get("n_rows", 1)  # one at least, where an older version wrote the checkpoint
-    n_there = sum(row["step"] <= facts["step"] for row in run_dir.rows())
+    n_there = sum(row["step"] <= facts["step"] for row in rows)
     # The last row of a run that is made longer may have gone already: see _kept.
     may_have_gone = "last_row" in facts and facts["last_row"] not in rows_at
     if n_there < n_covered - may_have_gone:
         run_dir.log(f"metrics.jsonl holds {n_there} of the {n_covered} rows of the checkpoint: starting anew")
         return None
-    return loaded
+    return tensors, facts, rows
 
 
 def _kept(rows: list[dict[str, Any]], step: int, rows_at: Schedule, config: RunConfig) -> list[dict[str, Any]]:

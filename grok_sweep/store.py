@@ -33,6 +33,10 @@ class State(Enum):
     failed = "failed"
 
 
+ENDED = (State.done, State.diverged)
+"""A run that is over, with a summary; it is not trained again but for more steps."""
+
+
 @dataclass(frozen=True)
 class PlannedRun:
     """A line of plan.jsonl.

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from grok_sweep.launchers.devices import wrong_here
 from grok_sweep.launchers.plan_launcher import PlanLauncher
-from grok_sweep.launchers.report import ENDED, mirrored
-from grok_sweep.store import PlannedRun, RunDir, State
+from grok_sweep.launchers.report import mirrored
+from grok_sweep.store import ENDED, PlannedRun, RunDir, State
 from grok_sweep.sweep.claims import Claims, describe
 from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED
 from grok_sweep.sweep.grid import Plan

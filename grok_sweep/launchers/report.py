@@ -6,13 +6,11 @@ import shlex
 from collections.abc import Sequence
 
 from grok_sweep import loggers
-from grok_sweep.store import PlannedRun, RunDir, State, SweepDir
+from grok_sweep.store import ENDED, PlannedRun, RunDir, State, SweepDir
 from grok_sweep.sweep.claims import Claims, describe
 from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED
 from grok_sweep.sweep.status import needs_work
 from grok_sweep.sweep.words import command, end_of_log, named
-
-ENDED = (State.done, State.diverged)
 
 
 def last_words(sweep: SweepDir, runs: Sequence[PlannedRun], interrupted: bool) -> tuple[list[str], int]:
@@ -32,8 +30,8 @@ def last_words(sweep: SweepDir, runs: Sequence[PlannedRun], interrupted: bool) -
     elif left:
         lines.append(f"{len(left)} of {len(runs)} runs are left; the same command continues")
     folder = shlex.quote(str(sweep.path))
-    mirrors = [sweep.run(run.run_id) for run in runs if run.settings["logger.kind"] == "wandb"]
-    lines += mirrored([run_dir for run_dir in mirrors if run_dir.state() in ENDED], f"{folder}/*/")
+    ended = [run for run in runs if states[run.run_id] in ENDED and run.settings["logger.kind"] == "wandb"]
+    lines += mirrored([sweep.run(run.run_id) for run in ended], f"{folder}/*/")
     if len(failed) < len(runs):
         lines.append("next: " + command("-m analysis sweep", folder))
     if interrupted:

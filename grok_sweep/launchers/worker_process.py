@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
+from grok_sweep.store import NO_SPACE
+
 PRELOAD = ["torch", "grok_sweep.sweep.worker", "grok_sweep.launchers.pool", "grok_sweep.sweep.plan"]
 """What every worker needs, launch.py's own imports included: multiprocessing imports that file in each."""
 _FOR_AUTOGRAD = "torch.fx.experimental.symbolic_shapes"
 """The first torch.autograd.grad of a process imports it: 0.8 s."""
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+UNWRITABLE = (*NO_SPACE, errno.EROFS)
 """A worker that can write nothing, its log included, leaves with such an exit code."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

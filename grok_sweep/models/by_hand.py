@@ -18,7 +18,7 @@ from torch import Tensor
 from grok_sweep.config import Activation
 from grok_sweep.models.network import activate, scaled
 from grok_sweep.models.parameters import Weights
-from grok_sweep.models.transformer import Transformer, mixed_attention, unembedding
+from grok_sweep.models.transformer import Tokens, Transformer, mixed_attention, tokens_of, unembedding
 
 CHUNK = 2048
 """Pairs at a time, at most."""
@@ -44,7 +44,7 @@ class TransformerByHand:
         objective: Objective,
     ) -> Float[Tensor, ""]:
         """The loss on the pairs (a, b); its gradient by every parameter is added to `out`."""
-        tokens = _tokens(weights, self.network.p)
+        tokens = tokens_of(weights, self.network.p)
         by = _ByTokens(*(torch.zeros_like(rows) for rows in (tokens.scores, tokens.v, tokens.resid[-1])))
         n_chunks = -(-len(a) // CHUNK)
         losses = [
@@ -57,7 +57,7 @@ class TransformerByHand:
     def _pairs(
         self,
         weights: Weights,
-        tokens: _Tokens,
+        tokens: Tokens,
         a: Int[Tensor, " n"],
         b: Int[Tensor, " n"],
         labels: Int[Tensor, " n"],
@@ -135,24 +135,6 @@ class TransformerByHand:
 # --- the 2p + 1 tokens at their positions -------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Tokens:
-    """Rows 0..p-1: the numbers at position 0; p..2p-1: the numbers at position 1; 2p: "=" at position 2.
-
-    Attributes:
-        resid: residual stream before the layer, [2p+1, d_model].
-        q: the query of "=", [n_heads, d_head].
-        k, v: [2p+1, n_heads, d_head].
-        scores: of attention from "=", [2p+1, n_heads].
-    """
-
-    resid: Tensor
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    scores: Tensor
-
-
 @dataclass
 class _ByTokens:
     """Gradients by what the pairs read of the tokens; `equals`: by the residual stream of "=" past attention."""
@@ -162,16 +144,7 @@ class _ByTokens:
     equals: Tensor
 
 
-def _tokens(weights: Weights, p: int) -> _Tokens:
-    W_E, W_pos = weights["W_E"], weights["W_pos"]
-    resid = torch.cat([W_E[:p] + W_pos[0], W_E[:p] + W_pos[1], W_E[p:] + W_pos[2]])
-    q = torch.einsum("d,hdk->hk", resid[2 * p], weights["W_Q"])
-    k = torch.einsum("md,hdk->mhk", resid, weights["W_K"])
-    v = torch.einsum("md,hdk->mhk", resid, weights["W_V"]).contiguous()
-    return _Tokens(resid, q, k, v, (k * q).sum(-1) / math.sqrt(q.shape[-1]))
-
-
-def _through_tokens(weights: Weights, tokens: _Tokens, by: _ByTokens, out: Weights) -> None:
+def _through_tokens(weights: Weights, tokens: Tokens, by: _ByTokens, out: Weights) -> None:
     """From the gradient by scores, values and "=" to that by W_Q, W_K, W_V, W_E and W_pos."""
     p = len(tokens.resid) // 2
     by_products = by.scores / math.sqrt(tokens.q.shape[-1])

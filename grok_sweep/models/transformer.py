@@ -8,6 +8,7 @@ gathers what it needs. Nanda et al. 2023, section 3; sizes and scales from the a
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -56,18 +57,10 @@ class Transformer(Network):
     ) -> Activations:
         """Gathers by index_select, whose backward adds in a fixed order; that of indexing does not (other bits at
         each run, seen with torch 2.13 on the CPU)."""
-        W_E, W_pos = weights["W_E"], weights["W_pos"]
         n_heads, d_model, d_head = weights["W_Q"].shape
         p = self.p
-        # Rows 0..p-1: numbers at position 0; p..2p-1: numbers at position 1; 2p: "=" at position 2.
-        resid_pre = torch.cat([W_E[:p] + W_pos[0], W_E[:p] + W_pos[1], W_E[p:] + W_pos[2]])
-        resid_equals = resid_pre[2 * p :]
-        q = torch.einsum("md,hdk->mhk", resid_equals, weights["W_Q"])[0]
-        k = torch.einsum("md,hdk->mhk", resid_pre, weights["W_K"])
-        v = torch.einsum("md,hdk->mhk", resid_pre, weights["W_V"]).reshape(2 * p + 1, n_heads * d_head)
-        scores = (k * q).sum(-1) / math.sqrt(d_head)
-
-        second = b + p
+        tokens, second = tokens_of(weights, p), b + p
+        scores, v = tokens.scores, tokens.v
         pair_scores = torch.stack(
             [
                 scores.index_select(0, a),
@@ -78,11 +71,11 @@ class Transformer(Network):
         pattern = mixed_attention(pair_scores.softmax(0), self.config.attention_rate)
 
         def attended(values: Tensor, position: int) -> Tensor:
-            return pattern[position, :, :, None] * values.view(-1, n_heads, d_head)
+            return pattern[position, :, :, None] * values
 
         z = attended(v.index_select(0, a), 0) + attended(v.index_select(0, second), 1) + attended(v[2 * p :], 2)
         attn_out = z.reshape(len(a), n_heads * d_head) @ weights["W_O"].reshape(n_heads * d_head, d_model)
-        resid_mid = resid_equals + attn_out
+        resid_mid = tokens.resid[2 * p] + attn_out
         mlp_pre = with_bias(resid_mid @ weights["W_in"], weights.get("b_in"))
         mlp_post = activate(mlp_pre, self.config.activation)
         kept = mlp_post if dropout is None else dropout(mlp_post)
@@ -96,6 +89,33 @@ class Transformer(Network):
     def neuron_logit_map(self, weights: Weights) -> Float[Tensor, "d_mlp p"] | None:
         """W_L = W_out @ W_U over the p answer classes."""
         return read_out(self, weights, weights["W_out"])
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Rows 0..p-1: the numbers at position 0; p..2p-1: the numbers at position 1; 2p: "=" at position 2.
+
+    Attributes:
+        resid: residual stream before the layer, [2p+1, d_model].
+        q: the query of "=", [n_heads, d_head].
+        k, v: [2p+1, n_heads, d_head].
+        scores: of attention from "=", [2p+1, n_heads].
+    """
+
+    resid: Tensor
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    scores: Tensor
+
+
+def tokens_of(weights: Weights, p: int) -> Tokens:
+    W_E, W_pos = weights["W_E"], weights["W_pos"]
+    resid = torch.cat([W_E[:p] + W_pos[0], W_E[:p] + W_pos[1], W_E[p:] + W_pos[2]])
+    q = torch.einsum("d,hdk->hk", resid[2 * p], weights["W_Q"])
+    k = torch.einsum("md,hdk->mhk", resid, weights["W_K"])
+    v = torch.einsum("md,hdk->mhk", resid, weights["W_V"]).contiguous()
+    return Tokens(resid, q, k, v, (k * q).sum(-1) / math.sqrt(q.shape[-1]))
 
 
 # --- shared with the general transformer --------------------------------------------------------------------

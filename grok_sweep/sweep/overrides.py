@@ -39,12 +39,12 @@ def geomspace(start: Number, stop: Number, num: int) -> ChoiceSweep:
     return ChoiceSweep(list=[int(value) if value.is_integer() else value for value in values], simple_form=True)
 
 
+geomspace.__annotations__.update(get_type_hints(geomspace))  # Hydra reads no annotations that are text
 _hydras_functions = overrides_parser.create_functions
 
 
 def _with_geomspace() -> Functions:
     functions = _hydras_functions()
-    geomspace.__annotations__.update(get_type_hints(geomspace))
     functions.register("geomspace", geomspace)
     return functions
 

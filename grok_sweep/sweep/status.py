@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from grok_sweep.store import PlannedRun, RunDir, State, SweepDir
+from grok_sweep.store import ENDED, PlannedRun, RunDir, State, SweepDir
 
 LONGEST_NAME = 255
 """Bytes that file systems take in one name."""
@@ -22,7 +23,10 @@ def needs_work(run: PlannedRun, run_dir: RunDir, retry_failed_before: float | No
     Args:
         retry_failed_before: take failed runs whose failure is older than this (time.time()).
     """
-    status = run_dir.status()
+    return _has_work(run, run_dir.status(), retry_failed_before)
+
+
+def _has_work(run: PlannedRun, status: Mapping[str, Any], retry_failed_before: float | None = None) -> bool:
     state = State(status["state"])
     if state is State.done:
         return status.get("end") == "n_steps" and status.get("step", 0) < run.settings["n_steps"]
@@ -42,7 +46,7 @@ def unheeded(sweep: SweepDir, runs: Sequence[PlannedRun]) -> list[str]:
     for run in runs:
         run_dir = sweep.run(run.run_id)
         status = run_dir.status()
-        if status["state"] not in (State.done.value, State.diverged.value) or needs_work(run, run_dir):
+        if State(status["state"]) not in ENDED or _has_work(run, status):
             continue
         had = run_dir.settings() or {}
         other = [name for name, value in run.settings.items() if had.get(name, value) != value]
