@@ -89,7 +89,7 @@ class Setup:
         """What computes gradients, in words: another one gives other bits."""
         if self.config.compile:
             return "compiled"
-        return "autograd" if self.by_hand is None else f"by hand, {CHUNK} pairs at a time"
+        return "autograd" if self.by_hand is None else f"by hand, folded, {CHUNK} pairs at a time"
 
 
 def setup(config: RunConfig, task: Task, device: torch.device | str = "cpu") -> Setup:

@@ -32,10 +32,12 @@ def reference_logits(
     attention_rate: float = 1.0,
     output_scale: float = 1.0,
     n_outputs: int | None = None,
+    seen: list[Tensor] | None = None,
 ) -> Tensor:
     """Logits [n, 3, d_vocab_out] at every position; weights in the field's names and orientation.
 
-    Biases act where there are some. `n_outputs` is asked for where W_U is absent: W_E serves in its place.
+    Biases act where there are some. `n_outputs` is asked for where W_U is absent: W_E serves in its place. `seen`
+    takes each layer's neurons before their non-linearity.
     """
     w = weights
     x = w["W_E"][tokens] + w["W_pos"]
@@ -53,6 +55,8 @@ def reference_logits(
         x = x + torch.einsum("nhqk,hkd->nqd", z, w[at + "W_O"])
         y = normed(x, w[at + "ln2.w"], w[at + "ln2.b"]) if layer_norm else x
         pre = torch.einsum("npd,dm->npm", y, w[at + "W_in"]) + w.get(at + "b_in", 0.0)
+        if seen is not None:
+            seen.append(pre)
         post = ACTIVATIONS[activation](pre)
         x = x + torch.einsum("npm,md->npd", post, w[at + "W_out"]) + w.get(at + "b_out", 0.0)
     if layer_norm:
@@ -164,6 +168,11 @@ class ReferenceTraining:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda e: min(e / warmup_steps, 1) if warmup_steps else 1.0
         )
+
+    def moments(self) -> dict[str, dict[str, Tensor]]:
+        """The optimizer's running means, by name and weight."""
+        states = {name: self.optimizer.state[w] for name, w in self.weights.items()}
+        return {mean: {n: state[mean].clone() for n, state in states.items()} for mean in ("exp_avg", "exp_avg_sq")}
 
     def step(self, chosen: Tensor | None = None) -> float:
         """One update on all pairs, or on the chosen ones."""

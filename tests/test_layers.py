@@ -21,6 +21,7 @@ LAYERS = [
     "grok_sweep.config",
     "grok_sweep.dotted",
     "grok_sweep.draws",
+    "grok_sweep.lists",
     "grok_sweep.groups",
     "grok_sweep.operations",
     "grok_sweep.tasks",

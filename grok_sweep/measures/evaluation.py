@@ -20,6 +20,7 @@ from torch import Tensor
 from grok_sweep import fourier
 from grok_sweep.config import Activation
 from grok_sweep.groups import Group, inverse
+from grok_sweep.lists import lists
 from grok_sweep.measures.blocks import Blocks, blocks
 from grok_sweep.measures.frequencies import KeyFrequencies, by_largest_gap
 from grok_sweep.models.network import Activations, Network
@@ -85,18 +86,22 @@ class Evaluation:
     @cached_property
     def pair_losses(self) -> Float[Tensor, " n_pairs"]:
         """Cross-entropy of each pair: log(1 + sum of exp(relative logits)), exact to rounding near 0."""
-        largest = self.relative_logits.amax(1)
-        return torch.logaddexp(self.wrong_odds.sum(1).log() + largest, torch.zeros_like(largest))
+        return torch.logaddexp(self.wrong_odds.sum(1).log() + self.margin, torch.zeros_like(self.margin))
+
+    @cached_property
+    def margin(self) -> Float[Tensor, " n_pairs"]:
+        """By how much the best wrong answer's logit beats the right one's; negative where the network is right."""
+        return self.relative_logits.amax(1)
 
     @cached_property
     def wrong_odds(self) -> Float[Tensor, "n_pairs n_classes"]:
         """exp(relative logits - their maximum): odds of each wrong answer, up to a factor a pair."""
-        return (self.relative_logits - self.relative_logits.amax(1, keepdim=True)).exp_()
+        return (self.relative_logits - self.margin[:, None]).exp_()
 
     @cached_property
     def correct(self) -> Bool[Tensor, " n_pairs"]:
         """True where the right answer has the largest logit (a tie counts as wrong)."""
-        return self.relative_logits.amax(1) < 0
+        return self.margin < 0
 
     @cached_property
     def answer_losses(self) -> Float[Tensor, " n_pairs"]:
@@ -151,13 +156,13 @@ class Evaluation:
         n, p = self.group.n, self.task.p
         if self.task.n_pairs == n * n and n == p and torch.equal(self.group.of_c, torch.arange(p)):
             return self.logits
-        return self.logits[self.pairs_by_sum.reshape(-1)][:, self.answer_of_sum]
+        return self.logits.index_select(0, self.pairs_by_sum.reshape(-1))[:, self.answer_of_sum]
 
     @cached_property
     def logits_by_sum(self) -> Float[Tensor, "n n n"]:
         """Logits of the group's pairs by the sum of their exponents, over the group's answers by theirs."""
         n = self.group.n
-        rows = self.logits[self.pairs_by_sum.reshape(-1)].view(n, n, -1)
+        rows = self.logits.index_select(0, self.pairs_by_sum.reshape(-1)).view(n, n, -1)
         is_in_order = torch.equal(self.group.of_c, torch.arange(self.task.p))
         return rows if is_in_order else rows[:, :, self.answer_of_sum]
 
@@ -194,7 +199,7 @@ class Evaluation:
     def sum_coefficients(self) -> Float[Tensor, "n n_classes"]:
         """Inner products of the logits over the group's pairs with the unit sum directions; row 0 is the constant."""
         n, n_classes = self.group.n, self.task.p
-        by_sum = self.logits[self.pairs_by_sum.reshape(-1)].view(n, -1, n_classes).sum(1)
+        by_sum = self.logits.index_select(0, self.pairs_by_sum.reshape(-1)).view(n, -1, n_classes).sum(1)
         return fourier.sum_coefficients(by_sum)
 
     def sum_waves(self, key_freqs: list[int]) -> Float[Tensor, "n n_classes"]:
@@ -213,17 +218,15 @@ class Evaluation:
         pairs. So the sum over classes is, for each s, a product of the pairs' odds with exp(-D[s]): one exponential a
         pair and class for all sets together.
         """
-        n_sets, n, n_classes = removed.shape
         largest = -removed.amin(-1, keepdim=True)
         factors = (-removed - largest).exp_().permute(1, 2, 0)
-        pairs = self.pairs_by_sum.reshape(-1)
-        odds = self.wrong_odds[pairs].view(n, -1, n_classes)
-        totals = torch.empty(self.task.n_pairs, n_sets, dtype=odds.dtype, device=odds.device)
-        totals[pairs] = torch.bmm(odds, factors).flatten(0, 1)
-        mask = mask & ~self.task.outside_mask
-        s = self.sum_of_pair[mask]
-        shift = (removed[:, s, self.task.labels[mask]] + largest[:, s, 0]).T
-        logs = totals[mask].log() + (self.relative_logits.amax(1)[mask, None] + shift)
+        pairs = (mask & ~self.task.outside_mask).nonzero()[:, 0]
+        s, labels = self.sum_of_pair[pairs], self.task.labels[pairs]
+        by_sum = lists(s, removed.shape[1])
+        odds = self.wrong_odds.index_select(0, pairs)
+        totals = by_sum.put_back(torch.bmm(by_sum.taken(odds), factors))
+        shift = (removed[:, s, labels] + largest[:, s, 0]).T
+        logs = totals.log() + (self.margin[pairs, None] + shift)
         return torch.logaddexp(logs, torch.zeros_like(logs)).mean(0)
 
     @cached_property

@@ -53,7 +53,7 @@ def fve_logits(evaluation: Evaluation, key_freqs: list[int] | None = None) -> fl
         return None
     explained = cos_coefficients(evaluation)[_indices(key_freqs)].square().sum()
     logits = evaluation.group_logits
-    return float(explained / (logits - logits.mean()).square().sum())
+    return float(explained / (logits.var(correction=0) * logits.numel()))
 
 
 def alphas(evaluation: Evaluation, key_freqs: list[int]) -> list[float]:

@@ -13,9 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from grok_sweep.config import Norm
+from grok_sweep.models.folded import mixed_attention, unembedding
 from grok_sweep.models.network import Activations, Dropout, Network, activate, scaled, with_bias
 from grok_sweep.models.parameters import Shapes, Weights
-from grok_sweep.models.transformer import N_CTX, initial, mixed_attention, read_out, unembedding
+from grok_sweep.models.transformer import N_CTX, initial, read_out
 
 LAYER_NORM_EPS = 1e-5
 

@@ -1,21 +1,18 @@
-"""The paper's one-layer transformer, read at "=": the same function, computed once where it repeats.
+"""The paper's one-layer transformer, read at "=": the same function, computed once where it repeats (folded.py).
 
-Tokens are [a, b, "="]; only the last position reaches the loss. With one layer, keys and values depend on a
-token and its position alone, so there are 2p + 1 of each, not 3 n_pairs, and a single query. Every pair then
-gathers what it needs. Nanda et al. 2023, section 3; sizes and scales from the authors' `transformers.py`.
+Tokens are [a, b, "="]; only the last position reaches the loss. Nanda et al. 2023, section 3; sizes and scales from
+the authors' `transformers.py`.
 """
 
 from __future__ import annotations
-
-import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from grok_sweep.config import ModelConfig
-from grok_sweep.models.network import Activations, Dropout, Network, activate, scaled, with_bias
+from grok_sweep.models.folded import fold, mix, unembedding, writes
+from grok_sweep.models.network import Activations, Dropout, Network, activate, scaled
 from grok_sweep.models.parameters import Shapes, Weights, draw
 
 N_CTX = 3
@@ -55,33 +52,15 @@ class Transformer(Network):
     def forward(
         self, weights: Weights, a: Int[Tensor, " n_pairs"], b: Int[Tensor, " n_pairs"], dropout: Dropout | None = None
     ) -> Activations:
-        """Gathers by index_select, whose backward adds in a fixed order; that of indexing does not (other bits at
-        each run, seen with torch 2.13 on the CPU)."""
-        n_heads, d_model, d_head = weights["W_Q"].shape
-        p = self.p
-        tokens, second = tokens_of(weights, p), b + p
-        scores, v = tokens.scores, tokens.v
-        pair_scores = torch.stack(
-            [
-                scores.index_select(0, a),
-                scores.index_select(0, second),
-                scores[2 * p].expand(len(a), n_heads),
-            ]
-        )
-        pattern = mixed_attention(pair_scores.softmax(0), self.config.attention_rate)
-
-        def attended(values: Tensor, position: int) -> Tensor:
-            return pattern[position, :, :, None] * values
-
-        z = attended(v.index_select(0, a), 0) + attended(v.index_select(0, second), 1) + attended(v[2 * p :], 2)
-        attn_out = z.reshape(len(a), n_heads * d_head) @ weights["W_O"].reshape(n_heads * d_head, d_model)
-        resid_mid = tokens.resid[2 * p] + attn_out
-        mlp_pre = with_bias(resid_mid @ weights["W_in"], weights.get("b_in"))
+        folded = fold(weights, self.p, self.d_vocab_out)
+        mixed = mix(folded, a, b, self.config.attention_rate)
+        mlp_pre, past_neurons = folded.parts(mixed.of(folded.rows))
         mlp_post = activate(mlp_pre, self.config.activation)
         kept = mlp_post if dropout is None else dropout(mlp_post)
-        resid_post = with_bias(resid_mid + kept @ weights["W_out"], weights.get("b_out"))
-        logits = scaled(resid_post @ unembedding(weights, self.d_vocab_out), self.config)
-        return Activations(logits, mlp_pre, mlp_post, resid_mid, pattern.permute(1, 2, 0))
+        logits = scaled(torch.addmm(past_neurons, kept, folded.W_L), self.config)
+        return Activations(
+            logits, mlp_pre, mlp_post, mixed.of(writes(weights, folded.tokens)), mixed.pattern.transpose(1, 2)
+        )
 
     def embedding(self, weights: Weights) -> Float[Tensor, "p d_model"] | None:
         return weights["W_E"][: self.p]
@@ -89,33 +68,6 @@ class Transformer(Network):
     def neuron_logit_map(self, weights: Weights) -> Float[Tensor, "d_mlp p"] | None:
         """W_L = W_out @ W_U over the p answer classes."""
         return read_out(self, weights, weights["W_out"])
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Rows 0..p-1: the numbers at position 0; p..2p-1: the numbers at position 1; 2p: "=" at position 2.
-
-    Attributes:
-        resid: residual stream before the layer, [2p+1, d_model].
-        q: the query of "=", [n_heads, d_head].
-        k, v: [2p+1, n_heads, d_head].
-        scores: of attention from "=", [2p+1, n_heads].
-    """
-
-    resid: Tensor
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    scores: Tensor
-
-
-def tokens_of(weights: Weights, p: int) -> Tokens:
-    W_E, W_pos = weights["W_E"], weights["W_pos"]
-    resid = torch.cat([W_E[:p] + W_pos[0], W_E[:p] + W_pos[1], W_E[p:] + W_pos[2]])
-    q = torch.einsum("d,hdk->hk", resid[2 * p], weights["W_Q"])
-    k = torch.einsum("md,hdk->mhk", resid, weights["W_K"])
-    v = torch.einsum("md,hdk->mhk", resid, weights["W_V"]).contiguous()
-    return Tokens(resid, q, k, v, (k * q).sum(-1) / math.sqrt(q.shape[-1]))
 
 
 # --- shared with the general transformer --------------------------------------------------------------------
@@ -135,17 +87,7 @@ def initial(name: str, shape: tuple[int, ...], config: ModelConfig, p: int) -> T
     return draw(name, shape, config.d_model**-0.5, config.init_seed)
 
 
-def unembedding(weights: Weights, d_vocab_out: int) -> Float[Tensor, "d_model d_vocab_out"]:
-    """W_U, or where embeddings are tied the transpose of W_E."""
-    return weights["W_U"] if "W_U" in weights else weights["W_E"][:d_vocab_out].T
-
-
 def read_out(network: Network, weights: Weights, W_out: Tensor) -> Float[Tensor, "d_mlp p"]:
     """W_out @ W_U over the p answer classes, in float64, times config.output_scale."""
     W_U = unembedding(weights, network.d_vocab_out)[:, : network.p]
     return scaled(W_out.double() @ W_U.double(), network.config)
-
-
-def mixed_attention(pattern: Tensor, rate: float) -> Tensor:
-    """rate * learned + (1 - rate) * 1: Zhong et al. 2023 mix with the all-ones matrix, not with 1/3."""
-    return pattern if rate == 1 else rate * pattern + (1 - rate)

@@ -110,7 +110,7 @@ def test_compiled_it_is_the_same_training_to_rounding(launch: Launch, tmp_path: 
         (run,) = SweepDir(tmp_path / "runs" / name).plan()
         rows[name] = SweepDir(tmp_path / "runs" / name).run(run.run_id).rows()
         attempt = json.loads((tmp_path / "runs" / name / run.run_id / "provenance.json").read_text())["attempts"][0]
-        assert attempt["gradient"] == ("by hand, 2048 pairs at a time" if name == "plain" else "compiled")
+        assert attempt["gradient"] == ("by hand, folded, 2048 pairs at a time" if name == "plain" else "compiled")
     assert [row["weights_hash"] for row in rows["compiled"]] == [row["weights_hash"] for row in rows["again"]]
     for compiled, plain in zip(rows["compiled"], rows["plain"], strict=True):
         assert compiled["test_loss"] == pytest.approx(plain["test_loss"], rel=1e-9)

@@ -47,6 +47,23 @@ def test_it_is_autograds_in_float64(monkeypatch, variant, loss, chunk):
         assert (part - plain).norm() <= 1e-12 * plain.norm(), name
 
 
+@pytest.mark.parametrize("batch", ["one pair", "one first operand", "one second operand", "shuffled"])
+def test_pairs_may_come_in_any_order_and_share_any_operand(batch):
+    """Lists of pairs by operand, of any lengths: some empty, one with all pairs."""
+    fixed, weights = setup_of()
+    a, b = fixed.batch.a, fixed.batch.b
+    chosen = {
+        "one pair": torch.tensor([40]),
+        "one first operand": (a == 5).nonzero()[:, 0],
+        "one second operand": (b == 5).nonzero()[:, 0],
+        "shuffled": torch.randperm(len(a), generator=torch.Generator().manual_seed(0)),
+    }[batch]
+    some = fixed.batch[chosen]
+    ours = train.gradient(weights, fixed, some)[1]
+    expected = train.gradient(weights, replace(fixed, by_hand=None), some)[1]
+    assert (ours - expected).norm() <= 1e-12 * expected.norm()
+
+
 def test_it_is_autograds_to_rounding_in_float32_at_the_papers_size():
     config = resolved(RunConfig())
     fixed = train.setup(config, make_task(config.data))
@@ -109,6 +126,6 @@ def test_with_dropout_and_for_other_networks_it_is_autograd():
 
 def test_what_computes_gradients_is_said():
     fixed, _ = setup_of()
-    assert fixed.gradient_by == "by hand, 2048 pairs at a time"
+    assert fixed.gradient_by == "by hand, folded, 2048 pairs at a time"
     assert replace(fixed, by_hand=None).gradient_by == "autograd"
     assert replace(fixed, config=replace(fixed.config, compile=True)).gradient_by == "compiled"

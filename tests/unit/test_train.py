@@ -11,6 +11,7 @@ from reference import LOSSES, ReferenceTraining, pairs_and_labels, reference_log
 from grok_sweep import train
 from grok_sweep.config import DataConfig, Dtype, Loss, ModelConfig, OptimizerConfig, RunConfig, resolved
 from grok_sweep.models.parameters import flatten, unflatten, weights_hash
+from grok_sweep.optimizers import OptimizerState
 from grok_sweep.phases import crossing
 from grok_sweep.tasks import make_task
 
@@ -77,14 +78,41 @@ def test_float64_step_equals_the_reference_through_grokking(p):
     assert accuracies["ours"][4] < 0.9, "at step 100 it was to have memorised only"
 
 
-def test_float32_step_equals_the_reference_for_ten_steps():
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_float32_step_equals_the_reference_for_ten_steps(seed):
+    """Where a ReLU's input is 0 to rounding, it falls on one side or the other with the order of a sum, and Adam
+    makes whole steps of that; of two million inputs one does every five steps or so (docs/decisions.md). From such a
+    step both go on at the reference's state; all others agree, those since the last such one taken together."""
     config = settings(p=113, frac=0.3, d_model=128, lr=1e-3, dtype="float32")
-    _, fixed, states, reference = beside_the_reference(config)
+    config.data.split_seed = config.model.init_seed = seed
+    _, fixed, _, reference = beside_the_reference(config)
+    state, n_compared, worst = train.initial_state(fixed), 0, 0.0
     for _ in range(10):
-        state, loss = next(states), reference.step()
+        ties = inputs_on_two_sides(unflatten(state.weights, fixed.shapes), reference, fixed)
+        state, loss = next(train.training(state, fixed)), reference.step()
         assert state.objective == pytest.approx(loss, rel=1e-6)
-    worst = difference(state.weights, fixed.shapes, reference)
+        if len(ties):
+            assert len(ties) <= 3
+            assert ties.abs().max() < 1e-6, "two sides of 0, and not by rounding"
+            moments = {mean: flatten(of, fixed.shapes) for mean, of in reference.moments().items()}
+            weights = flatten(reference.weights, fixed.shapes).detach().clone()
+            state = train.TrainState(state.step, weights, OptimizerState(moments, state.step))
+        else:
+            n_compared += 1
+            worst = max(worst, difference(state.weights, fixed.shapes, reference))
+    print(f"largest relative difference of a weight tensor: {worst:.1e}, {n_compared} steps")
     assert worst < GOLDEN["float32_p113_10_steps"]["tolerance"]
+    assert n_compared >= 5
+
+
+def inputs_on_two_sides(weights, reference, fixed):
+    """The float64 inputs of those ReLUs that our forward pass and the reference's put on different sides of 0."""
+    a, b, seen = fixed.batch.a, fixed.batch.b, []
+    with torch.no_grad():
+        reference_logits(reference.weights, reference.tokens, seen=seen)
+        ours = fixed.network.forward(weights, a, b).mlp_pre
+        exact = fixed.network.forward({name: w.double() for name, w in weights.items()}, a, b).mlp_pre
+    return exact[(ours > 0) != (seen[0][:, -1] > 0)]
 
 
 @pytest.mark.parametrize("loss", list(Loss))
