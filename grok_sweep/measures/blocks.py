@@ -71,16 +71,14 @@ def _sums(values: Float[Tensor, "n_pairs width"], grid: Int[Tensor, "n n"]) -> t
     One i at a time: n rows stay in the cache while all five sums take them in.
     """
     n, width = len(grid), values.shape[1]
-    by_a, by_b, by_sum, by_difference, squares = torch.zeros(
-        5, n, width, dtype=torch.float64, device=values.device
-    ).unbind()
+    by_a, by_b, squares = torch.zeros(3, n, width, dtype=torch.float64, device=values.device).unbind()
+    # Twice as long, so that no row of pairs is cut where a sum or a difference passes n.
+    by_sum, by_difference = torch.zeros(2, 2 * n, width, dtype=torch.float64, device=values.device).unbind()
     for i in range(n):
         rows = values.index_select(0, grid[i]).double()
         by_a[i] = rows.sum(0)
         by_b += rows
-        by_sum[i:] += rows[: n - i]
-        by_sum[:i] += rows[n - i :]
-        by_difference[: n - i] += rows[i:]
-        by_difference[n - i :] += rows[:i]
+        by_sum[i : i + n] += rows
+        by_difference[n - i : 2 * n - i] += rows
         squares.addcmul_(rows, rows)
-    return squares.sum(0), by_a, by_b, by_sum, by_difference
+    return squares.sum(0), by_a, by_b, by_sum[:n] + by_sum[n:], by_difference[:n] + by_difference[n:]
