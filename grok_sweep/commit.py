@@ -33,16 +33,16 @@ class Code:
     commit: str | None
     patch: bytes = b""
 
-    def facts(self, sweep: Path) -> dict[str, Any]:
+    def facts(self, folder: Path) -> dict[str, Any]:
         """For provenance.json and sweep.json: the commit, whether it was changed, and by which patch.
 
-        The patch is written into the sweep's folder, once: its hash is its name. Where it cannot be, that is null.
+        The patch is written into the folder (a sweep's), once: its hash is its name. Null where it cannot be written.
         """
         if self.commit is None:
             return {"commit": None, "changed": None, "diff": None}
         facts: dict[str, Any] = {"commit": self.commit, "changed": bool(self.patch), "diff": None}
         if self.patch:
-            file = SweepDir(sweep).provenance / f"{hashlib.sha256(self.patch).hexdigest()[:12]}.diff"
+            file = SweepDir(folder).provenance / f"{hashlib.sha256(self.patch).hexdigest()[:12]}.diff"
             with suppress(OSError):
                 if not file.exists():
                     write_atomic(file, self.patch)

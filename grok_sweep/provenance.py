@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from grok_sweep.commit import code
-from grok_sweep.store import RunDir, read_json
+from grok_sweep.store import RunDir, SweepDir, read_json
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -27,7 +27,8 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def add_attempt(run_dir: RunDir, from_step: int, facts: dict[str, Any]) -> None:
-    """Append this attempt to provenance.json."""
+    """Append this attempt to provenance.json; the code's patch goes to the sweep, or to the run where it has none."""
+    sweep = SweepDir(run_dir.path.parent)
     attempts = (read_json(run_dir.provenance_file) or {"attempts": []})["attempts"]
     attempts.append(
         {
@@ -37,7 +38,7 @@ def add_attempt(run_dir: RunDir, from_step: int, facts: dict[str, Any]) -> None:
             "pid": os.getpid(),
             "command": sys.argv,
             "python": platform.python_version(),
-            **code().facts(run_dir.path.parent),
+            **code().facts(sweep.path if sweep.plan_file.exists() else run_dir.path),
             **facts,
         }
     )

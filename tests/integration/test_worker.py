@@ -1,5 +1,6 @@
 """A worker over many runs: what it counts, and what one run leaves for the next."""
 
+import json
 import os
 import random
 import time
@@ -9,7 +10,10 @@ import pytest
 import torch
 from small_runs import plan_of, small_config
 
+from grok_sweep import provenance
+from grok_sweep.commit import Code
 from grok_sweep.config import ModelConfig
+from grok_sweep.run import run_one
 from grok_sweep.store import RunDir, State
 from grok_sweep.sweep import worker
 from grok_sweep.sweep.failures import Failures
@@ -77,3 +81,25 @@ def test_what_a_run_changes_in_its_process_the_next_one_does_not_find(tmp_path, 
     assert len(found) == 3
     assert found[0] == found[1] == found[2]
     assert found[0][:2] == (str(tmp_path), torch.float32)
+
+
+def test_each_attempt_names_its_code_and_the_sweep_keeps_it_once(tmp_path, monkeypatch):
+    sweep, ids = plan_of(tmp_path / "s", *(small_config(n_steps=3, model=ModelConfig(init_seed=i)) for i in range(2)))
+    monkeypatch.setattr(provenance, "code", lambda: Code("abc", b"patch"))
+    work(sweep.path, ids)
+    attempts = [json.loads(sweep.run(name).provenance_file.read_text())["attempts"][0] for name in ids]
+    assert [(a["commit"], a["changed"]) for a in attempts] == [("abc", True)] * 2
+    (file,) = sweep.provenance.iterdir()
+    assert [a["diff"] for a in attempts] == [f"provenance/{file.name}"] * 2
+    assert file.read_bytes() == b"patch"
+
+
+def test_a_run_without_a_sweep_keeps_it_itself_and_one_that_cannot_keep_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "code", lambda: Code("abc", b"patch"))
+    run_one(small_config(n_steps=3), tmp_path / "run")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["run"]
+    (attempt,) = json.loads((tmp_path / "run" / "provenance.json").read_text())["attempts"]
+    assert (tmp_path / "run" / attempt["diff"]).read_bytes() == b"patch"
+    sweep, ids = plan_of(tmp_path / "s", small_config(n_steps=3))
+    sweep.provenance.write_text("a file in its place")
+    assert work(sweep.path, ids) == {ids[0]: State.done}
