@@ -37,14 +37,14 @@ def stop_here(place, path):
         if seen[0] == int(at):
             os.kill(os.getpid(), signal.SIGSTOP)
 
-replaced, rename = store._replaced, os.replace
+replaced = store._replaced
 
-def before_the_file(path, content, fence):
+def before_the_file(path, content, fence, *others):
     stop_here("before the file", path)
     def then_before_the_name():
         fence()
         stop_here("before the name", path)
-    return replaced(path, content, then_before_the_name)
+    return replaced(path, content, then_before_the_name, *others)
 
 store._replaced = before_the_file
 append = store.MetricsFile.append
