@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from grok_sweep import train
-from grok_sweep.config import LoggerKind, RunConfig, from_flat
+from grok_sweep.config import LoggerKind, RunConfig, flat, from_flat
 from grok_sweep.measures.evaluation import evaluate
 from grok_sweep.measures.frequencies import KeyFrequencies
 from grok_sweep.measures.rows import measured, row
@@ -99,19 +98,19 @@ def estimate(sweep: SweepDir, runs: Sequence[PlannedRun], left: Sequence[Planned
     """
     torch.set_num_threads(n_threads)
     known = _finished(sweep, runs)
-    configs = {_shape(run.settings): from_flat(run.settings) for run in left if _whole(run.settings) not in known}
-    timed = _timed(configs)
-    shown, n_known, seconds, n_bytes = Counter[str](), 0, 0.0, 0.0
-    for run in left:
-        cost = known.get(_whole(run.settings))
-        n_known += cost is not None
-        if cost is None:
-            shown[_shape(run.settings)] += 1
-            cost = timed[_shape(run.settings)].of(from_flat(run.settings))
+    wholes = [_whole(run.settings) for run in left]
+    one_of = dict(zip(wholes, left, strict=True))
+    new = {whole: from_flat(run.settings) for whole, run in one_of.items() if whole not in known}
+    shapes = {whole: _shape(flat(config)) for whole, config in new.items()}
+    timed = _timed({shapes[whole]: config for whole, config in new.items()})
+    costs = known | {whole: timed[shapes[whole]].of(config) for whole, config in new.items()}
+    seconds = n_bytes = 0.0
+    for run, whole in zip(left, wholes, strict=True):
         share = 1 - sweep.run(run.run_id).status().get("step", 0) / run.settings["n_steps"]
-        seconds += max(share, 0.0) * cost[0]
-        n_bytes += cost[1]
-    return Estimate(seconds, n_bytes, _sources(n_known, [timed[shape].step_s for shape in shown]))
+        seconds += max(share, 0.0) * costs[whole][0]
+        n_bytes += costs[whole][1]
+    n_known = sum(whole in known for whole in wholes)
+    return Estimate(seconds, n_bytes, _sources(n_known, [one.step_s for one in timed.values()]))
 
 
 def cost_in_words(
