@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ class Plan:
         Axes only grow: a run of a sweep that is asked for again by itself stays in its diagram. One launch at a time:
         several machines may add, and NFS knows no appending.
         """
+        with suppress(FileNotFoundError):
+            self.sweep.plan_file.open("rb").close()  # what cannot be read is told before anything is written
         try:
             with Claims(self.sweep, PLANNING_S).held(PLANNING):
                 known = {run.run_id: run.axes for run in self.sweep.plan()}
