@@ -79,10 +79,11 @@ def test_a_grid_over_all_tasks_networks_and_optimizers(both: Both) -> None:
 
 
 @pytest.mark.parametrize("measures", options_of("measures"))
-@pytest.mark.parametrize("logger", options_of("logger"))
-def test_what_is_no_axis_is_composed_as_well(both: Both, measures: str, logger: str) -> None:
-    ours, theirs = both(*SMALL, f"measures={measures}", f"logger={logger}", "model=transformer,mlp", "wd=0,1")
-    assert len(ours) == 4
+def test_what_is_no_axis_is_composed_as_well(both: Both, measures: str) -> None:
+    loggers = options_of("logger")
+    logger = loggers[options_of("measures").index(measures) % len(loggers)]
+    ours, theirs = both(*SMALL, f"measures={measures}", f"logger={logger}", "model=transformer,mlp")
+    assert len(ours) == 2
     assert ours == theirs
 
 

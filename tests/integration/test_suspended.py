@@ -94,12 +94,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     [
         ("before the file", "checkpoint", 2),
         ("before the name", "checkpoint", 2),
-        ("before the file", "status", 2),
-        ("before the name", "status", 2),
-        ("before the name", "summary", 1),
-        ("before the name", "metrics", 1),
-        ("before the name", "step_", 2),
         ("before the row", "metrics", 30),
+        pytest.param("before the file", "status", 2, marks=pytest.mark.slow),
+        pytest.param("before the name", "status", 2, marks=pytest.mark.slow),
+        pytest.param("before the name", "summary", 1, marks=pytest.mark.slow),
+        pytest.param("before the name", "metrics", 1, marks=pytest.mark.slow),
+        pytest.param("before the name", "step_", 2, marks=pytest.mark.slow),
     ],
 )
 def test_what_was_suspended_changes_nothing_once_another_took_over(
