@@ -71,9 +71,8 @@ def test_the_groups_are_those_of_conf() -> None:
 
 
 def test_a_grid_over_all_tasks_networks_and_optimizers(both: Both) -> None:
-    ours, theirs = both(
-        *SMALL, *(f"{group}={','.join(options_of(group))}" for group in ("data", "model", "optimizer"))
-    )
+    grid = {group: options_of(group) for group in ("data", "model", "optimizer")}
+    ours, theirs = both(*SMALL, *(f"{group}={','.join(options)}" for group, options in grid.items()))
     assert len(ours) == math.prod(map(len, grid.values()))
     assert ours == theirs
 
