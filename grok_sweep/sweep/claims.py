@@ -14,7 +14,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -123,8 +123,11 @@ class Claims:
             time.sleep(WAIT_S)
         try:
             yield
-        finally:
-            claim.release()
+        except BaseException:
+            with suppress(OSError):  # on a full disk the first error is the one to tell
+                claim.release()
+            raise
+        claim.release()
 
     def holder(self, run_id: str) -> Holder | None:
         """Who holds the run now, alive or not; None where it is free."""
