@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from grok_sweep.store import SweepDir, naming
+from grok_sweep.store import NO_SPACE, SweepDir, naming
 
 BEATS_PER_TIMEOUT = 10
 WAIT_S = 0.02
@@ -87,7 +87,12 @@ class Claim:
 
     def release(self) -> None:
         """Free the run for others; without effect where it was lost."""
-        _make(self._next, {"released": True}, durable=False)  # an empty record means the same
+        try:
+            _make(self._next, {"released": True}, durable=False)  # an empty record means the same
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            os.truncate(self._file, 0)  # for which there is room on a full disk: nobody holds an empty record
 
 
 class Claims:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -256,6 +257,19 @@ def test_a_released_run_is_free_at_once(claims: Claims):
         assert claims.holder("run") is None
         with pytest.raises(ClaimLost):
             claim.check()
+
+
+def test_on_a_full_disk_a_run_is_released_all_the_same(claims: Claims, monkeypatch: pytest.MonkeyPatch):
+    claim = taken(claims)
+    with monkeypatch.context() as full:
+
+        def no_space(*given: object, **named: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        full.setattr(claims_module, "_make", no_space)
+        claim.release()
+    assert claims.holder("run") is None
+    taken(claims).check()
 
 
 def test_releasing_twice_does_no_harm_to_the_next_holder(claims: Claims):
