@@ -337,7 +337,7 @@ def test_a_disk_that_fills_up_fails_the_run_which_then_goes_on(
     [
         (0, 2, "- root or sweep: {disk}/sweep/claims/plan/000001.json: No space left on device; give another root=…"),
         (4, 2, "- root or sweep: {disk}/sweep/plan.jsonl: No space left on device; give another root=… or sweep=…"),
-        (8, 1, "stopped: [Errno 28] No space left on device: '{disk}/sweep/claims/"),
+        (8, 1, "stopped: [Errno 28] No space left on device: '{disk}/sweep/"),
     ],
 )
 def test_a_disk_that_is_full_at_once(train: Launch, tmp_path: Path, free_kb: int, exit_code: int, said: str) -> None:
