@@ -13,7 +13,7 @@ from grok_sweep.config import RunConfig, from_flat
 from grok_sweep.machine import keep_freed_memory
 from grok_sweep.process_state import ProcessState
 from grok_sweep.run import Hooks, Progress, run_one
-from grok_sweep.store import NO_SPACE, PlannedRun, RunDir, State, SweepDir
+from grok_sweep.store import PlannedRun, RunDir, State, SweepDir
 from grok_sweep.sweep.claims import Claim, ClaimLost, Claims
 from grok_sweep.sweep.failures import Failures
 from grok_sweep.sweep.status import needs_work
@@ -90,11 +90,11 @@ def _train(
             _train_or_record(sweep_dir, run, claim, Hooks(claim.check, claim.fence, stop, report))
     except ClaimLost:
         return True
-    try:
-        claim.release()
-    except OSError as error:
-        if error.errno not in NO_SPACE:  # on a full disk the run is free once this process ends
-            raise
+    except OSError:  # not even the failure could be written: the next one goes on from the checkpoint
+        with suppress(OSError):
+            claim.release()
+        raise
+    claim.release()
     return True
 
 
