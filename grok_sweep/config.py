@@ -510,12 +510,19 @@ def flat(config: RunConfig) -> dict[str, Any]:
 
 
 def _flatten(part: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    for f in fields(part):
-        value = getattr(part, f.name)
-        if is_dataclass(value):
-            yield from _flatten(value, f"{prefix}{f.name}.")
+    for name, _, is_part in _schema(type(part)):
+        value = getattr(part, name)
+        if is_part:
+            yield from _flatten(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{f.name}", value.name if isinstance(value, Enum) else value
+            yield f"{prefix}{name}", value.name if isinstance(value, Enum) else value
+
+
+@functools.cache
+def _schema(cls: type) -> tuple[tuple[str, Any, bool], ...]:
+    """Name, type, and whether it is a part with settings of its own, of each field: read once, asked for often."""
+    hints = typing.get_type_hints(cls)
+    return tuple((f.name, hints[f.name], is_dataclass(hints[f.name])) for f in fields(cls))
 
 
 def from_flat(settings: Mapping[str, Any]) -> RunConfig:
@@ -527,16 +534,15 @@ def from_flat(settings: Mapping[str, Any]) -> RunConfig:
     known = set()
 
     def build(cls: type, prefix: str) -> Any:
-        hints = _type_hints(cls)
         values = {}
-        for f in fields(cls):
-            name, hint = prefix + f.name, hints[f.name]
-            if is_dataclass(hint):
-                values[f.name] = build(typing.cast(type, hint), name + ".")
+        for field_name, hint, is_part in _schema(cls):
+            name = prefix + field_name
+            if is_part:
+                values[field_name] = build(typing.cast(type, hint), name + ".")
             elif name in settings:
                 known.add(name)
                 try:
-                    values[f.name] = _coerce(settings[name], hint)
+                    values[field_name] = _coerce(settings[name], hint)
                 except (ValueError, KeyError, OverflowError):
                     found.append(f"{name}: {settings[name]!r} is no {_type_name(hint)}")
         return cls(**values)
@@ -552,10 +558,12 @@ def _shown(value: Any) -> str:
     return value.name if isinstance(value, Enum) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-_type_hints = functools.cache(typing.get_type_hints)
+_AS_THEY_ARE = (int, str, bool)
 
 
 def _coerce(value: Any, hint: Any) -> Any:
+    if type(value) is hint and hint in _AS_THEY_ARE:
+        return value
     if typing.get_origin(hint) is types.UnionType:
         hint, _ = typing.get_args(hint)
         if value is None:
@@ -612,10 +620,11 @@ they enter the identity only where they differ from it, so that old folders keep
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """The settings that change the numbers, flat: what `run_id` is the hash of."""
-    return _identity(flat(resolved(config)))
+    return identity_of(flat(resolved(config)))
 
 
-def _identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+def identity_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`identity` of settings that are resolved and flat already."""
     return {
         name: value
         for name, value in settings.items()
@@ -635,5 +644,5 @@ def run_id(config: RunConfig) -> str:
 
 def run_id_of(settings: Mapping[str, Any]) -> str:
     """`run_id` of settings that are resolved and flat already."""
-    payload = json.dumps([IDENTITY_VERSION, _identity(settings)], sort_keys=True, separators=(",", ":"))
+    payload = json.dumps([IDENTITY_VERSION, identity_of(settings)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(payload.encode()).hexdigest()[:12]

@@ -1,20 +1,18 @@
-"""Where, when and with what a run was computed: the machine, the library, the code's commit."""
+"""Where, when and with what a run was computed: the machine, the library, the code's commit and patch."""
 
 from __future__ import annotations
 
 import os
 import platform
 import socket
-import subprocess
 import sys
 import time
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from grok_sweep.store import RunDir, read_json, write_json
+from grok_sweep.commit import code
+from grok_sweep.store import RunDir, SweepDir, read_json
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -28,24 +26,9 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=1)
-def code_version() -> dict[str, Any]:
-    """Commit of this checkout and whether it was changed; commit None outside git."""
-    here = Path(__file__).resolve().parent
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    return {"commit": commit, "changed": bool(git("status", "--porcelain")) if commit else None}
-
-
 def add_attempt(run_dir: RunDir, from_step: int, facts: dict[str, Any]) -> None:
-    """Append this attempt to provenance.json."""
+    """Append this attempt to provenance.json; the code's patch goes to the sweep, or to the run where it has none."""
+    sweep = SweepDir(run_dir.path.parent)
     attempts = (read_json(run_dir.provenance_file) or {"attempts": []})["attempts"]
     attempts.append(
         {
@@ -55,8 +38,8 @@ def add_attempt(run_dir: RunDir, from_step: int, facts: dict[str, Any]) -> None:
             "pid": os.getpid(),
             "command": sys.argv,
             "python": platform.python_version(),
-            **code_version(),
+            **code().facts(sweep.path if sweep.plan_file.exists() else run_dir.path),
             **facts,
         }
     )
-    write_json(run_dir.provenance_file, {"attempts": attempts})
+    run_dir.write(run_dir.provenance_file, {"attempts": attempts})

@@ -12,12 +12,12 @@ from typing import Any
 
 from torch import Tensor
 
-from grok_sweep.config import RunConfig, flat, run_id
+from grok_sweep.config import RunConfig, flat, run_id_of
 from grok_sweep.loggers import Mirror, NoMirror
 from grok_sweep.measures.schedule import Schedule, stop_step
 from grok_sweep.measures.table import VECTORS
 from grok_sweep.models.parameters import unflatten
-from grok_sweep.store import RunDir, State, finite, write_json
+from grok_sweep.store import RunDir, State, finite
 from grok_sweep.train import Setup, TrainState, pack, unpack
 
 
@@ -41,8 +41,7 @@ class Recorder:
         check()
         self._config, self._dir, self._fixed, self._check = config, run_dir, fixed, check
         run_dir.path.mkdir(parents=True, exist_ok=True)
-        for leftover in run_dir.path.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+        run_dir.remove_half_written()  # before anything is read: see RunDir
         loaded = _load(run_dir, rows_at)
         self._tensors, facts, rows = loaded or ({}, {"step": 0, "seconds": 0.0, "conditions": []}, [])
         self._resumed_from: int | None = facts["step"] if loaded else None
@@ -51,8 +50,7 @@ class Recorder:
         self.rows = _kept(rows, facts["step"], rows_at, config)
         self._mirror: Mirror = NoMirror()
         self._started = self._saved = time.monotonic()
-        run_dir.settings_file.unlink(missing_ok=True)
-        write_json(run_dir.settings_file, flat(config))
+        run_dir.write(run_dir.settings_file, flat(config), durable=False)  # the plan holds them too
         self._metrics = run_dir.open_metrics(self.rows)
 
     def __enter__(self) -> Recorder:
@@ -78,7 +76,7 @@ class Recorder:
         """Say in the log how this attempt starts, show the kept rows to the mirror, and be running."""
         self._mirror = mirror
         if self._resumed_from is None:
-            self._dir.log(f"started: run {run_id(self._config)}, {self._config.n_steps} steps")
+            self._dir.log(f"started: run {run_id_of(flat(self._config))}, {self._config.n_steps} steps")
         else:
             self._dir.log(f"resumed at step {self._resumed_from} with {len(self.rows)} rows")
         if not self.is_bitwise:
@@ -130,7 +128,7 @@ class Recorder:
         """Summary, mirror, status and log of an attempt that ended by itself."""
         self._check()
         if state is not State.interrupted:
-            write_json(self._dir.summary_file, summary)
+            self._dir.write(self._dir.summary_file, summary)
         self._mirror.rows(self.rows)
         self._mirror.finish(summary, state)
         self._status(state, step, end)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from grok_sweep import train
-from grok_sweep.config import RunConfig, identity, require_valid, resolved, run_id
+from grok_sweep.config import RunConfig, flat, identity_of, require_valid, resolved, run_id_of
 from grok_sweep.loggers import open_mirror
 from grok_sweep.measures import table
 from grok_sweep.measures.evaluation import evaluate
@@ -50,11 +50,13 @@ class Hooks:
 
     Attributes:
         check: called before every write; raises where the run is no longer ours.
+        fence: called just before a file takes its name; as check, but certain, whatever the file system remembers.
         stop: True: write a checkpoint and leave.
         report: hears how far the run is, at most every TICK_S seconds and at its end.
     """
 
     check: Callable[[], None] = lambda: None
+    fence: Callable[[], None] = lambda: None
     stop: Callable[[], bool] = lambda: False
     report: Callable[[Progress], None] = lambda progress: None
 
@@ -83,7 +85,7 @@ def run_one(config: RunConfig, path: str | Path, hooks: Hooks | None = None) -> 
     require_valid(config)
     if found := table.problems(config.measures.names) + own_problems(config):
         raise ValueError("wrong settings:\n" + "\n".join(f"- {line}" for line in found))
-    run_dir = _own_folder(config, RunDir(path))
+    run_dir = _own_folder(config, RunDir(path, hooks.fence))
     device = choose_device(config.device)
     torch.backends.cuda.matmul.allow_tf32 = config.allow_tf32
 
@@ -92,11 +94,12 @@ def run_one(config: RunConfig, path: str | Path, hooks: Hooks | None = None) -> 
     rows_at = schedule(config.measures, config.n_steps)
     facts = environment(device) | {"gradient": fixed.gradient_by}
 
+    name = run_id_of(flat(config))
     with Recorder(config, run_dir, fixed, rows_at, facts, hooks.check) as recorder:
         state = recorder.resumed_state() or train.initial_state(fixed)
-        recorder.begin(open_mirror(config, run_dir, run_id(config), run_dir.log))
+        recorder.begin(open_mirror(config, run_dir, name, run_dir.log))
         add_attempt(run_dir, state.step, facts)
-        outcome = _follow(_Run(config, fixed, task.to(device), rows_at, recorder, hooks, state.step), state)
+        outcome = _follow(_Run(config, name, fixed, task.to(device), rows_at, recorder, hooks, state.step), state)
 
         summary = summarise(config, recorder.rows, outcome.step, outcome.end, bitwise=recorder.is_bitwise)
         summary["n_train"] = task.n_train
@@ -123,7 +126,7 @@ def _own_folder(config: RunConfig, run_dir: RunDir) -> RunDir:
     """The folder, with settings.json in it; ValueError where another network's settings stand there."""
     stored = run_dir.settings()
     if stored is not None:
-        wanted = identity(config)
+        wanted = identity_of(flat(config))
         differing = [name for name in wanted if name in stored and stored[name] != wanted[name]]
         if differing:
             shown = ", ".join(f"{name}: {stored[name]} there, {wanted[name]} asked" for name in differing)
@@ -140,6 +143,7 @@ class _Run:
     """What the loop over steps carries along."""
 
     config: RunConfig
+    name: str
     fixed: train.Setup
     task: Task
     rows_at: Schedule
@@ -210,4 +214,4 @@ def _report(run: _Run, step: int, last_step: int) -> None:
     elapsed = time.monotonic() - run.started
     rate = (step - run.first_step) / elapsed if elapsed > 0 else 0.0
     left = (last_step - step) / rate if rate > 0 else None
-    run.hooks.report(Progress(run_id(run.config), step, last_step, run.recorder.rows[-1], rate, left))
+    run.hooks.report(Progress(run.name, step, last_step, run.recorder.rows[-1], rate, left))

@@ -32,7 +32,7 @@ def markdown() -> str:
         "Shorthands: "
         + " · ".join(f"`{short}` = {' and '.join(f'`{t}`' for t in to)}" for short, to in SHORTHANDS.items()),
         "",
-        "How a sweep uses the machine: `hydra.launcher.n_workers`, `hydra.launcher.n_threads`.",
+        "How a sweep uses the machine: `hydra.launcher.n_workers`, `n_threads`, `workers_per_gpu`.",
         "",
         "| setting | default | meaning |",
         "|---|---|---|",

@@ -10,9 +10,11 @@ import errno
 import json
 import math
 import os
+import re
+import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -57,6 +59,8 @@ class SweepDir:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.plan_file = self.path / "plan.jsonl"
+        self.launches_file = self.path / "sweep.json"
+        self.provenance = self.path / "provenance"
         self.claims = self.path / "claims"
         self.workers = self.path / "workers"
 
@@ -86,24 +90,84 @@ class SweepDir:
         finally:
             os.close(fd)
 
+    def add_launch(self, facts: Mapping[str, Any]) -> None:
+        """Append to the history of commands in sweep.json; a file that cannot be read is begun anew beside it."""
+        try:
+            launches = self.launches()
+        except ValueError:
+            os.replace(self.launches_file, self.launches_file.with_suffix(".json.broken"))
+            launches = []
+        write_json(self.launches_file, {"launches": [*launches, facts]})
+
+    def launches(self) -> list[dict[str, Any]]:
+        """The commands that asked for runs here, oldest first."""
+        return (read_json(self.launches_file) or {}).get("launches", [])
+
+    def planned(self) -> PlanByRun:
+        """The plan's runs by their ids, read one by one as they are asked for."""
+        return PlanByRun(self.plan_file)
+
     def plan(self) -> list[PlannedRun]:
         """The runs in the order they were first asked for; of several lines for one run the last one counts.
 
         A line that was cut by a full disk is passed over: asking for its run again adds it again.
         """
-        runs = {
-            line["run_id"]: PlannedRun(line["run_id"], line["settings"], line["axes"])
-            for line in read_jsonl(self.plan_file, strict=False)
-            if line.keys() >= {"run_id", "settings", "axes"}
-        }
-        return list(runs.values())
+        lines = map(_planned_run, read_jsonl(self.plan_file, strict=False))
+        return list({run.run_id: run for run in lines if run is not None}.values())
+
+
+def _planned_run(line: Mapping[str, Any]) -> PlannedRun | None:
+    """What a line of plan.jsonl says; None where it is no such line."""
+    if not line.keys() >= {"run_id", "settings", "axes"}:
+        return None
+    return PlannedRun(line["run_id"], line["settings"], line["axes"])
+
+
+class PlanByRun:
+    """plan.jsonl as it is now, by run: where each line lies, not what it says.
+
+    A worker looks at each run of ten thousand and trains some: their settings all at once would be 100 MB.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._at: dict[str, list[int]] = {}
+        with file.open("rb") as lines:
+            at = 0
+            for line in lines:
+                # A last line without an end is still being written, or was cut.
+                if line.endswith(b"\n") and (found := re.match(rb'\{"run_id": "([^"]+)"', line)):
+                    self._at.setdefault(found[1].decode(), []).append(at)
+                at += len(line)
+
+    def __getitem__(self, run_id: str) -> PlannedRun:
+        with self._file.open("rb") as lines:
+            for at in reversed(self._at[run_id]):
+                lines.seek(at)
+                # A full disk may have cut the line; then the one before it counts.
+                with suppress(ValueError):
+                    run = _planned_run(_object(lines.readline(), str(self._file)))
+                    if run is not None:
+                        return run
+        raise KeyError(run_id)
+
+
+def _unfenced() -> None:
+    pass
 
 
 class RunDir:
-    """runs/<sweep>/<run_id>/."""
+    """runs/<sweep>/<run_id>/.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    Args:
+        fence: asked between the making of a file and its taking the name; raises where the run is no longer ours.
+            Whoever takes a run over removes what is half-written before it reads (`remove_half_written`): so a worker
+            that was suspended at whatever point replaces no file that the next one has read or written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], fence: Callable[[], None] = _unfenced) -> None:
         self.path = Path(path)
+        self._fence = fence
         self.settings_file = self.path / "settings.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.final_keys_file = self.path / "final_keys.jsonl"
@@ -115,6 +179,16 @@ class RunDir:
         self.checkpoint_file = self.path / "checkpoint.safetensors"
         self.snapshots = self.path / "snapshots"
         self.wandb = self.path / "wandb"
+
+    def write(self, file: Path, value: Mapping[str, Any], durable: bool = True) -> None:
+        """One of the small JSON files, replaced; what a crash of the machine may cost needs not be durable."""
+        write_json(file, value, self._fence, durable)
+
+    def remove_half_written(self) -> None:
+        """What earlier attempts were writing when they were killed, or suspended: then they never get to the end."""
+        for folder in (self.path, self.snapshots):
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
 
     # --- small files --------------------------------------------------------------------------------------
 
@@ -140,7 +214,8 @@ class RunDir:
     def write_status(self, state: State, **facts: Any) -> None:
         status = {"state": state.value, **facts, "updated": time.time()}
         try:
-            write_json(self.status_file, status)
+            # What says that nothing is done yet may be lost with the machine: then the run is planned, as it was.
+            self.write(self.status_file, status, durable=facts.get("step", 0) > 0 or state is not State.running)
         except OSError as error:
             if error.errno not in NO_SPACE or not self.status_file.exists():
                 raise
@@ -171,16 +246,16 @@ class RunDir:
         """Start metrics.jsonl anew with the rows `keep`, ready for more.
 
         The file is replaced, not cut: a worker that lost this run while it was suspended still holds
-        the old file, and what it writes there goes nowhere.
+        the old file, and what it writes there goes nowhere. Nor is it opened by its name, which may be another's.
         """
-        write_atomic(self.metrics_file, "".join(_row_line(row) for row in keep).encode())
-        return MetricsFile(self.metrics_file)
+        content = "".join(_row_line(row) for row in keep).encode()
+        return MetricsFile(self.metrics_file, _replaced(self.metrics_file, content, self._fence))
 
     # --- weights ------------------------------------------------------------------------------------------
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Replace the checkpoint; `facts` is what resume needs beside the tensors (step, environment)."""
-        _save_tensors(self.checkpoint_file, tensors, {"facts": json.dumps(facts)})
+        _save_tensors(self.checkpoint_file, tensors, {"facts": json.dumps(facts)}, self._fence)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """(tensors on the CPU, facts), or None where there is no checkpoint yet."""
@@ -193,7 +268,7 @@ class RunDir:
 
     def save_snapshot(self, step: int, weights: Mapping[str, Tensor]) -> None:
         self.snapshots.mkdir(exist_ok=True)
-        _save_tensors(self.snapshots / f"step_{step:08d}.safetensors", weights, {"step": str(step)})
+        _save_tensors(self.snapshots / f"step_{step:08d}.safetensors", weights, {"step": str(step)}, self._fence)
 
     def snapshot_steps(self) -> list[int]:
         """Steps whose weights are kept, in order."""
@@ -221,11 +296,10 @@ def run_folders(path: Path) -> list[Path]:
 
 
 class MetricsFile:
-    """metrics.jsonl opened for appending; each row is one os.write, so a reader never meets half of two."""
+    """metrics.jsonl opened for appending (`fd`); each row is one os.write, so a reader never meets half of two."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+    def __init__(self, path: Path, fd: int) -> None:
+        self._path, self._fd = path, fd
 
     def append(self, row: Mapping[str, Any]) -> None:
         with naming(self._path):
@@ -268,29 +342,64 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write beside `path`, flush to the disk, then rename: a reader sees the old file or the new one."""
+def write_atomic(path: Path, content: bytes, fence: Callable[[], None] = _unfenced, durable: bool = True) -> None:
+    """Write beside `path`, flush to the disk, then rename: a reader sees the old file or the new one.
+
+    Args:
+        fence: called just before the renaming; where it raises, the old file stays.
+        durable: False: not flushed. Where the machine goes down within the next half minute, the file may be empty.
+    """
+    os.close(_replaced(path, content, fence, durable))
+
+
+def _replaced(path: Path, content: bytes, fence: Callable[[], None], durable: bool = True) -> int:
+    """Replace the file; the new one, open for appending."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    while True:
+        try:
+            return _replaced_once(path, content, fence, durable)
+        except FileNotFoundError:
+            # Removed as half-written before it got its name: by whoever took the run over, and then the fence raises;
+            # or by one who lost it just before that, to us.
+            fence()
+            if not path.parent.exists():
+                raise
+
+
+def _replaced_once(path: Path, content: bytes, fence: Callable[[], None], durable: bool) -> int:
+    # Not the pid: workers on two machines may have the same, and would write into one file.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        with naming(path), temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        with naming(path):
+            _write_all(fd, content)
+            if durable:
+                os.fsync(fd)
+        fence()
         os.replace(temporary, path)
-    finally:
+    except BaseException:
+        os.close(fd)
         temporary.unlink(missing_ok=True)
+        raise
+    return fd
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+def write_json(
+    path: Path, value: Mapping[str, Any], fence: Callable[[], None] = _unfenced, durable: bool = True
+) -> None:
+    write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode(), fence, durable)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The file's content, or None where there is no such file. ValueError, with its name, where it is no JSON."""
+    """The file's content, or None where there is no such file, or an empty one, as a crash of the machine may leave.
+
+    ValueError, with its name, where it is no JSON.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
+        return None
+    if not content.strip(b"\0"):
         return None
     return _object(content, str(path))
 
@@ -354,10 +463,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(f"{path} cannot be read ({error})") from error
 
 
-def _save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+def _save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], fence: Callable[[], None]
+) -> None:
     from safetensors.torch import save
 
-    write_atomic(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
+    write_atomic(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata), fence)
 
 
 def _write_all(fd: int, content: bytes) -> None:

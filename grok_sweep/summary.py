@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from grok_sweep.config import RunConfig, flat, run_id
+from grok_sweep.config import RunConfig, flat, run_id_of
 from grok_sweep.measures.table import TAKEN
 from grok_sweep.phases import Crossing, phase, phase_scale_free, times
 
@@ -28,10 +28,11 @@ def summarise(
     found = times(rows, config.phases.accuracy)
     t_train, t_test = _first(found.train), _first(found.test)
     final = rows[-1] if rows else {}
+    settings = flat(config)
     summary: dict[str, Any] = {
-        "run_id": run_id(config),
+        "run_id": run_id_of(settings),
         "sweep": config.sweep,
-        "settings": flat(config),
+        "settings": settings,
         "steps": steps,
         "end": end,
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from grok_sweep.launchers.devices import wrong_here
+from grok_sweep.launchers.devices import shared_out, wrong_here
 from grok_sweep.launchers.plan_launcher import PlanLauncher
 from grok_sweep.launchers.report import mirrored
 from grok_sweep.store import ENDED, PlannedRun, RunDir, State
@@ -34,6 +34,9 @@ class Here(PlanLauncher):
 
     def plan_problems(self, plan: Plan) -> list[str]:
         return wrong_here(plan)
+
+    def shares(self, plan: Plan) -> tuple[int, int]:
+        return shared_out(1, 1, None)
 
     def train(self, plan: Plan) -> int:
         """Train until it is done, or until Ctrl-C; returns the exit code."""

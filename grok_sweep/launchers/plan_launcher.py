@@ -16,6 +16,10 @@ class PlanLauncher:
         """What these runs ask for that is not to be had where they would train; asked before anything is written."""
         return []
 
+    def shares(self, plan: Plan) -> tuple[int, int]:
+        """Workers that will train these runs at a time, and torch threads of each; for the dry run's reckoning."""
+        return 1, 1
+
     def train(self, plan: Plan) -> int:
         """Train every run of the plan that has work left; returns the command's exit code."""
         raise NotImplementedError

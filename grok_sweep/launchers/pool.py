@@ -19,6 +19,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
@@ -26,11 +27,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from grok_sweep.launchers.devices import wrong_here
+from grok_sweep.launchers.devices import gpus_for, shared_out, wrong_here
 from grok_sweep.launchers.plan_launcher import PlanLauncher
 from grok_sweep.launchers.report import last_words
 from grok_sweep.launchers.worker_process import how_it_ended, preload, server_environment, train_runs
-from grok_sweep.machine import usable_cores
 from grok_sweep.store import PlannedRun, State
 from grok_sweep.sweep.claims import Claims
 from grok_sweep.sweep.command_line import EXIT_INTERRUPTED
@@ -49,13 +49,15 @@ class PoolLauncher(PlanLauncher, Launcher):
     """conf/hydra/launcher/pool.yaml: worker processes on this machine.
 
     Args:
-        n_workers: None: one a usable core, but no more than runs to do.
+        n_workers: None: one a usable core, or as many as the GPUs take; no more than runs to do.
         n_threads: torch threads of each; None: the usable cores shared out.
+        workers_per_gpu: so many workers share a GPU; where there is none this means nothing.
     """
 
-    def __init__(self, n_workers: int | None = None, n_threads: int | None = None) -> None:
+    def __init__(self, n_workers: int | None = None, n_threads: int | None = None, workers_per_gpu: int = 1) -> None:
         self.n_workers = n_workers
         self.n_threads = n_threads
+        self.workers_per_gpu = workers_per_gpu
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra hands over what it composed; nothing of it is needed."""
@@ -67,25 +69,37 @@ class PoolLauncher(PlanLauncher, Launcher):
         return [
             f"hydra.launcher.{name} must be a whole number of at least 1, or null, got {value!r}"
             for name, value in (("n_workers", self.n_workers), ("n_threads", self.n_threads))
-            if value is not None and not (isinstance(value, int) and value >= 1)
-        ]
+            if value is not None and not _is_count(value)
+        ] + (
+            []
+            if _is_count(self.workers_per_gpu)
+            else [
+                f"hydra.launcher.workers_per_gpu must be a whole number of at least 1, got {self.workers_per_gpu!r}"
+            ]
+        )
 
     def plan_problems(self, plan: Plan) -> list[str]:
         return wrong_here(plan)
+
+    def shares(self, plan: Plan) -> tuple[int, int]:
+        n_places = self.workers_per_gpu * len(_gpus(plan))
+        return shared_out(len(plan.runs), self.n_workers, self.n_threads, n_places)
 
     def train(self, plan: Plan) -> int:
         """Train every run of the plan that has work left; returns the exit code."""
         watch = Watch(plan.sweep, plan.runs, retry_failed=plan.options.retry is not None)
         interrupted = False
         if watch.left:
-            n_workers, n_threads = shared_out(watch.n_runs, self.n_workers, self.n_threads)
+            n_workers, n_threads = self.shares(plan)
+            gpus = _gpus(plan)
             n_workers = min(n_workers, len(watch.left))
             with Interrupt() as stop, display(watch) as shown:
                 shown.say(
                     f"{watch.n_runs} runs in {plan.sweep.path}: {len(watch.left)} to train, {watch.n_before} "
                     f"finished before; workers: {n_workers}, threads of each: {n_threads}"
+                    + (f", dealt out to {len(gpus)} GPUs" if gpus else "")
                 )
-                pool = Pool(watch, shown, n_workers, n_threads)
+                pool = Pool(watch, shown, n_workers, n_threads, gpus)
                 pool.run(stop, plan.options.failures_allowed)
                 interrupted = stop()
         lines, exit_code = last_words(plan.sweep, plan.runs, interrupted)
@@ -93,25 +107,19 @@ class PoolLauncher(PlanLauncher, Launcher):
         return exit_code
 
 
-def shared_out(n_runs: int, n_workers: int | None, n_threads: int | None) -> tuple[int, int]:
-    """Workers, and threads of each, such that cores are neither idle nor fought over.
+def _gpus(plan: Plan) -> list[str]:
+    return gpus_for(run.settings for run in plan.runs)
 
-    Args:
-        n_runs: all runs of the plan, not those that are left: the same command, given again for the last few, trains
-            them with the same number of threads, and so to the same bits.
-    """
-    cores = usable_cores()
-    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # the rest is for nested regions
-    if n_threads is None and given.isdecimal():
-        n_threads = max(1, int(given))
-    workers = min(n_runs, n_workers or (cores if n_threads is None else max(1, cores // n_threads)))
-    return workers, n_threads or max(1, cores // workers)
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 @dataclass
 class _Worker:
     process: ForkServerProcess
     log_file: Path
+    gpu: str | None
 
 
 class Pool:
@@ -123,11 +131,12 @@ class Pool:
         shown: Display,
         n_workers: int,
         n_threads: int,
+        gpus: Sequence[str] = (),
         target: Callable[..., None] | None = None,
     ) -> None:
         self._target = target or train_runs
         self._watch, self._display = watch, shown
-        self._n_workers, self._n_threads = n_workers, n_threads
+        self._n_workers, self._n_threads, self._gpus = n_workers, n_threads, gpus
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(preload([view.run.settings for view in watch.left.values()]))
         self._workers: list[_Worker] = []
@@ -190,16 +199,17 @@ class Pool:
         watch.sweep.workers.mkdir(parents=True, exist_ok=True)
         self._n_started += 1
         log_file = watch.sweep.workers / f"{socket.gethostname()}-{os.getpid()}-{self._n_started}.log"
+        taken = Counter(worker.gpu for worker in self._workers)
+        gpu = min(self._gpus, key=taken.__getitem__, default=None)
         arguments = (
             str(watch.sweep.path), list(watch.left), self._n_threads, watch.retry_failed_before,
-            self._failures_allowed,
-            self._read_end, str(log_file),
+            self._failures_allowed, gpu, self._read_end, str(log_file),
         )  # fmt: skip
         with server_environment(self._n_threads):
             forkserver.ensure_running()
         process = self._context.Process(target=self._target, args=arguments)
         process.start()
-        self._workers.append(_Worker(process, log_file))
+        self._workers.append(_Worker(process, log_file, gpu))
 
     def _died(self, worker: _Worker) -> None:
         """Note it in the log of the run it had, fail a run that does so again and again, start another worker."""
@@ -235,8 +245,8 @@ class Pool:
 
     def _run_of(self, worker: _Worker) -> PlannedRun | None:
         """The run that this dead process still holds."""
-        for view in self._watch.left.values():
-            holder = Claims(self._watch.sweep, 1.0).holder(view.run.run_id)
+        for run_id in self._watch.claimed():
+            holder = Claims(self._watch.sweep, 1.0).holder(run_id)
             if holder is not None and holder.is_here() and holder.pid == worker.process.pid:
-                return view.run
+                return self._watch.left[run_id].run
         return None

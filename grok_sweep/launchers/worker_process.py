@@ -15,7 +15,13 @@ from typing import Any
 
 from grok_sweep.store import NO_SPACE
 
-PRELOAD = ["torch", "grok_sweep.sweep.worker", "grok_sweep.launchers.pool", "grok_sweep.sweep.plan"]
+PRELOAD = [
+    "torch",
+    "grok_sweep.sweep.worker",
+    "grok_sweep.launchers.pool",
+    "grok_sweep.sweep.plan",
+    "grok_sweep.launchers.warm",
+]
 """What every worker needs, launch.py's own imports included: multiprocessing imports that file in each."""
 _FOR_AUTOGRAD = "torch.fx.experimental.symbolic_shapes"
 """The first torch.autograd.grad of a process imports it: 0.8 s."""
@@ -72,11 +78,18 @@ def train_runs(
     n_threads: int,
     retry_failed_before: float | None,
     failures_allowed: int | None,
+    gpu: str | None,
     parent: Connection,
     log_file: str,
 ) -> None:
-    """Train runs of the list until none is left, the launch says stop, or it has died."""
+    """Train runs of the list until none is left, the launch says stop, or it has died.
+
+    Args:
+        gpu: the one that this worker is to see, as its only one; None: whatever there is.
+    """
     _write_to(log_file)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read at the first use of CUDA: torch is imported, CUDA untouched
     faulthandler.enable()
     for number in _GROUP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -13,13 +13,16 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from grok_sweep.store import SweepDir, naming
+from grok_sweep.store import NO_SPACE, SweepDir, naming
 
 BEATS_PER_TIMEOUT = 10
+WAIT_S = 0.02
 
 
 class ClaimLost(Exception):
@@ -58,6 +61,7 @@ class Claim:
     """A run held by this process."""
 
     def __init__(self, folder: Path, generation: int, timeout_s: float) -> None:
+        self._folder = folder
         self._file = folder / _name(generation)
         self._next = folder / _name(generation + 1)
         self._every_s = timeout_s / BEATS_PER_TIMEOUT
@@ -71,9 +75,24 @@ class Claim:
             os.utime(self._file)
             self._beaten = time.monotonic()
 
+    def fence(self) -> None:
+        """Call between the making of a file and its taking the name: as `check`, but certain.
+
+        An NFS client remembers for up to a minute which names there are not. Making a file in the folder tells it
+        what the server has. Two calls of the file system more, so not before every row: a row goes into a file
+        that whoever takes over has replaced.
+        """
+        _now(self._folder)
+        self.check()
+
     def release(self) -> None:
         """Free the run for others; without effect where it was lost."""
-        _make(self._next, {"released": True})
+        try:
+            _make(self._next, {"released": True}, durable=False)  # an empty record means the same
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            os.truncate(self._file, 0)  # for which there is room on a full disk: nobody holds an empty record
 
 
 class Claims:
@@ -101,6 +120,19 @@ class Claims:
         if not _make(folder / _name(generation + 1), record):
             return None
         return Claim(folder, generation + 1, self._timeout_s)
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Hold a name for a moment, once whoever has it lets go or is dead."""
+        while (claim := self.take(name)) is None:
+            time.sleep(WAIT_S)
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):  # on a full disk the first error is the one to tell
+                claim.release()
+            raise
+        claim.release()
 
     def holder(self, run_id: str) -> Holder | None:
         """Who holds the run now, alive or not; None where it is free."""
@@ -143,14 +175,15 @@ def _latest(folder: Path) -> int:
     return max((int(name[:6]) for name in names if name[:6].isdecimal() and name[6:] == ".json"), default=0)
 
 
-def _make(file: Path, record: dict[str, object]) -> bool:
+def _make(file: Path, record: dict[str, object], durable: bool = True) -> bool:
     """Make a whole file that did not exist; False where it does."""
     temporary = file.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with naming(file), temporary.open("w") as text:
             json.dump(record, text)
             text.flush()
-            os.fsync(text.fileno())
+            if durable:
+                os.fsync(text.fileno())
         os.link(temporary, file)
     except FileExistsError:
         return False

@@ -48,8 +48,9 @@ class SweepOptions:
     retry: Optional[Retry] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional)
     """failed: runs that failed are trained again, from their last checkpoint."""
     order: Order = Order.given
-    """given: the last axis of the command line varies fastest; shuffled: one fixed random order; coarse: the ends of
-    every axis first, then the middles, so that a map fills evenly, one seed after the other."""
+    """given: as Hydra has it, the last axis of the command line varies fastest, a seed like any other; shuffled: one
+    fixed random order; coarse: the ends of every axis first, then the middles, so that a map fills evenly. The last
+    two take the seeds last: all of one seed before the next."""
     fail_fast: bool = False
     """Stop at the first failed run; the others are checkpointed. The same as max_failures=1."""
     max_failures: Optional[int] = None  # noqa: UP045

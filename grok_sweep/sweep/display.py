@@ -1,10 +1,9 @@
-"""What a sweep shows while it runs: a live table on a terminal, plain lines elsewhere; and the dry run's table."""
+"""What a sweep shows while it runs: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from contextlib import suppress
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,11 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from grok_sweep.store import State
-from grok_sweep.sweep.claims import Claims, describe
-from grok_sweep.sweep.grid import Plan
 from grok_sweep.sweep.progress import Look, RunProgress, Watch
-from grok_sweep.sweep.status import needs_work
-from grok_sweep.sweep.words import columns, duration, ending, named, number, short_axes
+from grok_sweep.sweep.words import duration, ending, named, number, short_axes
 
 HEARTBEAT_S = 30.0
 """Seconds between plain lines that say how far the running runs are."""
@@ -134,34 +130,3 @@ def counts(watch: Watch, look: Look) -> str:
         + f", {len(look.running)} running"
         + (f", at most about {duration(left)} left" if left is not None else "")
     )
-
-
-# --- the dry run --------------------------------------------------------------------------------------------
-
-
-def print_plan(plan: Plan) -> None:
-    """Every run of the plan: its name, axes and state, and what would become of it."""
-    retry_before = time.time() if plan.options.retry else None
-    claims = Claims(plan.sweep, plan.claim_timeout_s)
-    axes = list(dict.fromkeys(name for run in plan.runs for name in short_axes(run)))
-    rows = [["run_id", *axes, "state", ""]]
-    n_run = 0
-    for run in plan.runs:
-        run_dir = plan.sweep.run(run.run_id)
-        holder = claims.holder(run.run_id)
-        if holder is not None and holder.is_alive(plan.claim_timeout_s):
-            fate = f"skip: held by {describe(holder)}"
-        elif needs_work(run, run_dir, retry_before):
-            fate = "continue" if run_dir.checkpoint_file.exists() else "run"
-            n_run += 1
-        else:
-            fate = "skip"
-        values = short_axes(run)
-        rows.append([run.run_id, *(str(values.get(name, "")) for name in axes), run_dir.state().value, fate])
-    lines = [
-        *columns(rows),
-        f"{len(plan.runs)} runs in {plan.sweep.path}: {n_run} to train, {len(plan.runs) - n_run} to skip",
-        "dry_run=true: nothing was started or written",
-    ]
-    with suppress(BrokenPipeError):  # the reader, `head`, has seen enough
-        print("\n".join(lines), flush=True)

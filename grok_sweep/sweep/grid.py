@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import socket
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from grok_sweep.commit import code
 from grok_sweep.config import RunConfig, flat, from_flat, resolved, run_id_of
 from grok_sweep.measures import table
 from grok_sweep.own import own_problems
 from grok_sweep.store import PlannedRun, SweepDir
+from grok_sweep.sweep.claims import Claims
 from grok_sweep.sweep.command_line import (
     OPTION_NAMES,
     SHORTHANDS,
@@ -26,6 +33,8 @@ from grok_sweep.sweep.command_line import (
 
 REFUSED = "wrong settings, nothing was started:"
 DEFAULT_SWEEP = "default"
+PLANNING, PLANNING_S = "plan", 60.0
+"""The claim on plan.jsonl and sweep.json, and the seconds after which a launch that died elsewhere is passed over."""
 SHUFFLE_SEED = 0
 """order=shuffled is one fixed order, so that the same command asks for the same one."""
 
@@ -64,35 +73,63 @@ class Plan:
     claim_timeout_s: float
 
     def add(self) -> None:
-        """Write the runs into the sweep's plan.jsonl.
+        """Write the runs into the sweep's plan.jsonl, and the command into its history, sweep.json.
 
-        Axes only grow: a run of a sweep that is asked for again by itself stays in its diagram.
+        Axes only grow: a run of a sweep that is asked for again by itself stays in its diagram. One launch at a time:
+        several machines may add, and NFS knows no appending.
         """
-        known = {run.run_id: run.axes for run in self.sweep.plan()}
-        self.sweep.add(
-            PlannedRun(run.run_id, run.settings, {**known.get(run.run_id, {}), **run.axes}) for run in self.runs
-        )
+        with suppress(FileNotFoundError):
+            self.sweep.plan_file.open("rb").close()  # what cannot be read is told before anything is written
+        try:
+            with Claims(self.sweep, PLANNING_S).held(PLANNING):
+                known = {run.run_id: run.axes for run in self.sweep.plan()}
+                self.sweep.add(
+                    PlannedRun(run.run_id, run.settings, {**known.get(run.run_id, {}), **run.axes})
+                    for run in self.runs
+                )
+                self.sweep.add_launch(self._launch(n_new=sum(run.run_id not in known for run in self.runs)))
+        except OSError:
+            stored = {run.run_id for run in self.sweep.plan()}
+            if any(run.run_id not in stored for run in self.runs):
+                raise
+            # All is there; whether something is left to do in a folder that takes no file is for the runs to say.
+
+    def _launch(self, n_new: int) -> dict[str, Any]:
+        return {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "folder": os.getcwd(),
+            "command": [sys.executable, *sys.argv],
+            "n_runs": len(self.runs),
+            "n_new": n_new,
+            **code().facts(self.sweep.path),
+        }
 
 
 def plan(
-    candidates: Sequence[Candidate], swept: Sequence[str], notes: Sequence[str] = (), wrong: Sequence[str] = ()
+    candidates: Iterable[Candidate], swept: Sequence[str], notes: Sequence[str] = (), wrong: Sequence[str] = ()
 ) -> Plan:
     """The candidates as named runs, each once.
 
     Args:
+        candidates: read one by one: ten thousand at once would be 100 MB.
         swept: names (settings, shorthands, groups) that take several values, in the command line's order.
         wrong: what is wrong with the command as a whole.
 
     Raises SettingsError with every problem of the command and of every candidate.
     """
-    problems = Problems(len(candidates))
+    problems = Problems()
+    asked: SweepOptions | None = None
     runs: dict[str, PlannedRun] = {}
     no_axes: dict[str, None] = {}
     first = None
     for candidate in candidates:
         config, found = _run_config(candidate, swept)
         if candidate.settings is not None:
-            found += options(candidate.settings).problems()
+            given = options(candidate.settings)
+            found += given.problems()
+            asked = asked or given
         problems.add(found)
         if config is None or found:
             continue
@@ -101,28 +138,33 @@ def plan(
         no_axes.update(_differences(runs.setdefault(run.run_id, run), run))
     problems.refuse([*wrong, *no_axes])
     assert first is not None
-    assert candidates[0].settings is not None
-    asked = options(candidates[0].settings)
+    assert asked is not None
     kept = list(_with_true_axes(runs.values()))
     if asked.order is Order.shuffled:
-        random.Random(SHUFFLE_SEED).shuffle(kept)
+        kept = _shuffled(kept)
     if asked.order is Order.coarse:
         kept = _coarse_first(kept)
     said = list(notes)
-    if n_again := len(candidates) - len(kept):
-        said.append(f"{n_again} of {len(candidates)} combinations mean a run that is asked for already: planned once")
+    if n_again := problems.n - len(kept):
+        said.append(f"{n_again} of {problems.n} combinations mean a run that is asked for already: planned once")
     folder = SweepDir(Path(first.root) / str(first.sweep))
-    return Plan(folder, kept, asked, len(candidates), said, first.claim_timeout_s)
+    return Plan(folder, kept, asked, problems.n, said, first.claim_timeout_s)
 
 
 class Problems:
-    """Each distinct problem, with the number of combinations it hits."""
+    """Each distinct problem, with the number of combinations it hits.
 
-    def __init__(self, n: int) -> None:
-        self.n = n
+    Attributes:
+        n: combinations looked at.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
         self.hits: Counter[str] = Counter()
 
     def add(self, found: Iterable[str]) -> None:
+        """What one combination has."""
+        self.n += 1
         self.hits.update(list(dict.fromkeys(found)))
 
     def refuse(self, others: Sequence[str]) -> None:
@@ -186,6 +228,19 @@ def _with_true_axes(runs: Iterable[PlannedRun]) -> Iterable[PlannedRun]:
     names = runs[0].axes
     several = [name for name in names if any(run.axes[name] != runs[0].axes[name] for run in runs)]
     return (PlannedRun(run.run_id, run.settings, {name: run.axes[name] for name in several}) for run in runs)
+
+
+def _shuffled(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """One fixed random order, another for each seed; all of one seed before the next."""
+    shuffled = list(runs)
+    random.Random(SHUFFLE_SEED).shuffle(shuffled)
+    seeds = [name for name in runs[0].axes if name in SHORTHANDS["seed"]]
+    turn = {of_run: i for i, of_run in enumerate(dict.fromkeys(_seeds_of(run, seeds) for run in runs))}
+    return sorted(shuffled, key=lambda run: turn[_seeds_of(run, seeds)])
+
+
+def _seeds_of(run: PlannedRun, seeds: Sequence[str]) -> tuple[str, ...]:
+    return tuple(_key(run, name) for name in seeds)
 
 
 def _coarse_first(runs: Sequence[PlannedRun]) -> list[PlannedRun]:

@@ -174,6 +174,7 @@ def _did_you_mean(name: str) -> str:
         *OPTION_NAMES,
         "hydra.launcher.n_workers",
         "hydra.launcher.n_threads",
+        "hydra.launcher.workers_per_gpu",
     ]
     groups = [*dict.fromkeys(setting.partition(".")[0] for setting in settings if "." in setting), "experiment"]
     by_last_word = {known.rpartition(".")[2]: known for known in reversed(settings)}

@@ -29,6 +29,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from grok_sweep.launchers.plan_launcher import PlanLauncher
+from grok_sweep.store import PlannedRun
 from grok_sweep.sweep import command_line, grid
 from grok_sweep.sweep.command_line import (
     EXIT_DONE,
@@ -37,7 +38,7 @@ from grok_sweep.sweep.command_line import (
     SHORTHANDS,
     SettingsError,
 )
-from grok_sweep.sweep.display import print_plan
+from grok_sweep.sweep.dry_run import print_plan
 from grok_sweep.sweep.overrides import THEIRS, CommandLine, Given, one_line, parse, why
 from grok_sweep.sweep.status import in_the_way, unheeded
 
@@ -132,23 +133,28 @@ def plan(
     line = _without_false_axes(parse(arguments, loader))
     fixed = dict(item for one in line.given if not one.is_swept for item in _asked(one, one.values[0]))
     compose = _Composer(line, loader, master)
-    candidates = []
     bundles, zip_problems = _bundles(line.swept, _zip_asked(line, compose))
-    for chosen in itertools.product(*(range(len(bundle[0].values)) for bundle in bundles)):
-        index = {axis.key: i for bundle, i in zip(bundles, chosen, strict=True) for axis in bundle}
-        at = [(axis, index[axis.key]) for axis in line.swept]
-        asked = fixed | dict(item for axis, i in at for item in _asked(axis, axis.values[i]))
-        base, wrong = compose(tuple(f"{axis.key}={axis.texts[i]}" for axis, i in at if axis.is_group))
-        if base is None:
-            candidates.append(grid.Candidate(asked, problems=wrong))
-            continue
-        try:
-            settings, found = base.settings([(axis, axis.values[i]) for axis, i in at if not axis.is_group])
-            candidates.append(grid.Candidate(asked, settings, base.experiment, wrong + found))
-        except OmegaConfBaseException as error:  # a reference that leads nowhere, a value that is missing
-            candidates.append(grid.Candidate(asked, problems=[*wrong, f"{error.full_key}: {one_line(error)}"]))
+
+    def candidates() -> Iterator[grid.Candidate]:
+        for chosen in itertools.product(*(range(len(bundle[0].values)) for bundle in bundles)):
+            index = {axis.key: i for bundle, i in zip(bundles, chosen, strict=True) for axis in bundle}
+            yield _candidate([(axis, index[axis.key]) for axis in line.swept], fixed, compose)
+
     swept = dict.fromkeys(name for axis in line.swept for value in axis.values for name, _ in _asked(axis, value))
-    return grid.plan(candidates, list(swept), compose.notes, [*problems, *line.problems, *zip_problems])
+    return grid.plan(candidates(), list(swept), compose.notes, [*problems, *line.problems, *zip_problems])
+
+
+def _candidate(at: Sequence[tuple[Given, int]], fixed: dict[str, Any], compose: _Composer) -> grid.Candidate:
+    """One combination, composed: of each axis the value with this number."""
+    asked = fixed | dict(item for axis, i in at for item in _asked(axis, axis.values[i]))
+    base, wrong = compose(tuple(f"{axis.key}={axis.texts[i]}" for axis, i in at if axis.is_group))
+    if base is None:
+        return grid.Candidate(asked, problems=wrong)
+    try:
+        settings, found = base.settings([(axis, axis.values[i]) for axis, i in at if not axis.is_group])
+    except OmegaConfBaseException as error:  # a reference that leads nowhere, a value that is missing
+        return grid.Candidate(asked, problems=[*wrong, f"{error.full_key}: {one_line(error)}"])
+    return grid.Candidate(asked, settings, base.experiment, wrong + found)
 
 
 def _zip_asked(line: CommandLine, compose: _Composer) -> Any:
@@ -305,7 +311,7 @@ def carry_out(plan: grid.Plan, launcher: PlanLauncher) -> NoReturn:
     for note in unheeded(plan.sweep, plan.runs):
         print(f"note: {note}", file=sys.stderr)
     if plan.options.dry_run:
-        print_plan(plan)
+        print_plan(plan, lambda left: _cost(plan, left, launcher))
         sys.exit(EXIT_DONE)
     try:
         plan.add()
@@ -318,6 +324,12 @@ def carry_out(plan: grid.Plan, launcher: PlanLauncher) -> NoReturn:
             raise
         print(f"stopped: {error}. Once it can be written, the same command continues", file=sys.stderr)
         sys.exit(EXIT_RUN_FAILED)
+
+
+def _cost(plan: grid.Plan, left: Sequence[PlannedRun], launcher: PlanLauncher) -> list[str]:
+    from grok_sweep.sweep.estimate import cost_in_words  # torch, which nothing else of a dry run needs
+
+    return cost_in_words(plan.sweep, plan.runs, left, *launcher.shares(plan))
 
 
 def _is_under(file: str | None, folder: Path) -> bool:

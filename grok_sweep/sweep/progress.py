@@ -93,7 +93,7 @@ class Watch:
 
     def look(self) -> Look:
         started, ended, running = [], [], []
-        for run_id in self._claimed():
+        for run_id in self.claimed():
             view = self.left[run_id]
             self._read(view)
             if not self._needs_work(view.run):
@@ -118,7 +118,8 @@ class Watch:
         steps = sum(view.n_steps - view.step for view in self.left.values())
         return max([steps / speed, *(view.seconds_left or 0.0 for view in running)])
 
-    def _claimed(self) -> list[str]:
+    def claimed(self) -> list[str]:
+        """The runs that are left and that somebody has, or had, a claim on."""
         try:
             claimed = set(os.listdir(self.sweep.claims))
         except FileNotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,9 +11,11 @@ import torch
 
 from grok_sweep.config import RunConfig, from_flat
 from grok_sweep.machine import keep_freed_memory
+from grok_sweep.process_state import ProcessState
 from grok_sweep.run import Hooks, Progress, run_one
-from grok_sweep.store import NO_SPACE, PlannedRun, RunDir, State, SweepDir
+from grok_sweep.store import PlannedRun, RunDir, State, SweepDir
 from grok_sweep.sweep.claims import Claim, ClaimLost, Claims
+from grok_sweep.sweep.failures import Failures
 from grok_sweep.sweep.status import needs_work
 
 
@@ -46,27 +47,29 @@ def work(
     if n_threads is not None:
         torch.set_num_threads(n_threads)
     sweep_dir = SweepDir(sweep)
-    planned = {run.run_id: run for run in sweep_dir.plan()}
-    began, found = time.time(), True
+    planned, fresh = sweep_dir.planned(), ProcessState()
+    failures = Failures(sweep_dir, run_ids) if failures_allowed is not None else None
+    left, found = list(run_ids), True
 
     def enough() -> bool:
-        return stop() or (
-            failures_allowed is not None and _failed_since(sweep_dir, run_ids, began) >= failures_allowed
-        )
+        return stop() or (failures is not None and failures.count() >= (failures_allowed or 0))
 
     while found and not enough():
         # Another pass as long as one found work: a run may have been left by a worker that died meanwhile.
-        found = False
-        for run_id in run_ids:
+        found, met, left = False, left, []
+        for run_id in met:
             if enough():
                 break
-            found |= _train(sweep_dir, planned[run_id], retry_failed_before, stop, report)
+            run = planned[run_id]
+            if not needs_work(run, sweep_dir.run(run_id), retry_failed_before):
+                continue
+            left.append(run_id)
+            fresh.restore()
+            if _train(sweep_dir, run, retry_failed_before, stop, report):
+                found = True
+                if failures is not None:
+                    failures.ended(run_id)
     return {run_id: _state(sweep_dir, planned[run_id], retry_failed_before) for run_id in run_ids}
-
-
-def _failed_since(sweep_dir: SweepDir, run_ids: Sequence[str], began: float) -> int:
-    statuses = [sweep_dir.run(run_id).status() for run_id in run_ids]
-    return sum(s["state"] == State.failed.value and s["updated"] >= began for s in statuses)
 
 
 def _train(
@@ -76,24 +79,22 @@ def _train(
     stop: Callable[[], bool],
     report: Callable[[Progress], None],
 ) -> bool:
-    """One run, if it has work left and can be claimed; True where it was trained."""
+    """One run that has work left, if it can be claimed; True where it was trained."""
     run_dir = sweep_dir.run(run.run_id)
-    if not needs_work(run, run_dir, retry_failed_before):
-        return False
     claim = Claims(sweep_dir, float(run.settings["claim_timeout_s"])).take(run.run_id)
     if claim is None:
         return False
     try:
         # Between the look and the claim another worker may have finished it.
         if needs_work(run, run_dir, retry_failed_before):
-            _train_or_record(sweep_dir, run, claim, Hooks(claim.check, stop, report))
+            _train_or_record(sweep_dir, run, claim, Hooks(claim.check, claim.fence, stop, report))
     except ClaimLost:
         return True
-    try:
-        claim.release()
-    except OSError as error:
-        if error.errno not in NO_SPACE:  # on a full disk the run is free once this process ends
-            raise
+    except OSError:  # not even the failure could be written: the next one goes on from the checkpoint
+        with suppress(OSError):
+            claim.release()
+        raise
+    claim.release()
     return True
 
 
@@ -117,6 +118,7 @@ def _config(sweep_dir: SweepDir, run: PlannedRun) -> RunConfig:
 def _record_failure(run_dir: RunDir, run: PlannedRun, claim: Claim, error: Exception) -> None:
     """Status failed, with the error in one line; its traceback in log.txt, if there is room for it."""
     claim.check()
+    run_dir = RunDir(run_dir.path, claim.fence)
     step = run_dir.status().get("step", 0)
     run_dir.path.mkdir(parents=True, exist_ok=True)
     with suppress(OSError):

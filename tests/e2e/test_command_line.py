@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -132,11 +133,18 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(launch: Launch, tmp_path: Pa
     done = launch("-m", *SMALL, "wd=0.1,1", "seed=0,1,0", "dry_run=true")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["run_id", "wd", "seed", "state"]
+    assert lines[0].split() == ["run_id", "wd", "seed", "state", "would"]
     assert [line.split()[1:] for line in lines[1:5]] == [
         [wd, seed, "planned", "run"] for wd in ("0.1", "1.0") for seed in ("0", "1")
     ]
-    assert lines[5] == "4 runs in runs/default: 4 to train, 0 to skip"
+    assert lines[5:7] == [
+        "4 runs in runs/default: 4 to train, 0 to skip",
+        "  4 are trained from the beginning",
+    ]
+    assert re.fullmatch(r"about \S+ core-hours: \d+ s for \d workers? of \d threads?; \S+ kB of disk", lines[7])
+    assert re.fullmatch(r"  reckoned from steps timed here, \S+ ms", lines[8])
+    assert lines[9:] == ["dry_run=true: nothing was started or written"]
+    assert max(map(len, lines)) <= 80
     assert "note: 2 of 6 combinations mean a run that is asked for already: planned once" in done.stderr
     assert list(tmp_path.iterdir()) == []
 

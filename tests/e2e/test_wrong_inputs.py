@@ -335,8 +335,9 @@ def test_a_disk_that_fills_up_fails_the_run_which_then_goes_on(
 @pytest.mark.parametrize(
     "free_kb, exit_code, said",
     [
-        (0, 2, "- root or sweep: {disk}/sweep/plan.jsonl: No space left on device; give another root=… or sweep=…"),
-        (4, 1, "stopped: [Errno 28] No space left on device: '{disk}/sweep/claims/"),
+        (0, 2, "- root or sweep: {disk}/sweep/claims/plan/000001.json: No space left on device; give another root=…"),
+        (4, 2, "- root or sweep: {disk}/sweep/plan.jsonl: No space left on device; give another root=… or sweep=…"),
+        (8, 1, "stopped: [Errno 28] No space left on device: '{disk}/sweep/"),
     ],
 )
 def test_a_disk_that_is_full_at_once(train: Launch, tmp_path: Path, free_kb: int, exit_code: int, said: str) -> None:
@@ -351,7 +352,7 @@ def test_a_disk_that_is_full_at_once(train: Launch, tmp_path: Path, free_kb: int
 
 
 def test_workers_on_a_full_disk_say_so(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", free_kb=8) as disk:
+    with small_disk(tmp_path / "disk", free_kb=12) as disk:
         done = launched(tmp_path, "-m", *SMALL, "steps=3", "seed=0,1", f"root={disk}", "hydra.launcher.n_workers=1")
     assert done.exit_code == 1, done
     assert "ended with exit code 28 (No space left on device)" in done.out

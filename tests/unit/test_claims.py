@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -58,6 +59,21 @@ while n_held < 15 and time.monotonic() < until:
     n_held += 1
     claim.release()
 print(n_held, n_met, flush=True)
+sys.stdin.readline()
+"""
+
+COUNT_ON = """
+import sys
+from pathlib import Path
+from grok_sweep.store import SweepDir
+from grok_sweep.sweep.claims import Claims
+claims, counter = Claims(SweepDir(sys.argv[1]), 300.0), Path(sys.argv[1], "counter")
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(10):
+    with claims.held("plan"):
+        counter.write_text(str(int(counter.read_text()) + 1))
+print("done", flush=True)
 sys.stdin.readline()
 """
 
@@ -172,6 +188,45 @@ def test_processes_that_take_and_release_one_run_never_meet_in_it(start: Start, 
     assert [line(process) for process in processes] == ["15 0"] * 4, "held, met somebody"
 
 
+def test_what_is_held_for_a_moment_is_held_by_one_at_a_time(start: Start, sweep: SweepDir):
+    (sweep.path / "counter").write_text("0")
+    processes = [start(COUNT_ON, sweep.path) for _ in range(4)]
+    assert [line(process) for process in processes] == ["ready"] * 4
+    for process in processes:
+        go_on(process)
+    assert [line(process) for process in processes] == ["done"] * 4
+    assert (sweep.path / "counter").read_text() == "40"
+
+
+def test_what_was_held_is_let_go_of_after_an_error(claims: Claims):
+    with pytest.raises(OSError, match="full"), claims.held("plan"):
+        raise OSError("full")
+    with claims.held("plan"):
+        assert claims.take("plan") is None
+
+
+def test_a_fence_lets_nobody_through_who_lost_the_run(claims: Claims, sweep: SweepDir):
+    old = taken(claims)
+    rewrite(sweep, age_s=TIMEOUT_S + 20)
+    taken(claims)
+    made_before = set((sweep.claims / "run").iterdir())
+    with pytest.raises(ClaimLost):
+        old.fence()
+    assert set((sweep.claims / "run").iterdir()) == made_before, "nothing is left of it"
+
+
+def test_a_fence_makes_a_file_in_the_folder(claims: Claims, monkeypatch: pytest.MonkeyPatch):
+    made: list[str] = []
+    touch = Path.touch
+    monkeypatch.setattr(claims_module.Path, "touch", lambda self: made.append(str(self.parent.name)) or touch(self))
+    claim = taken(claims)
+    made.clear()
+    claim.fence()
+    assert made == ["run"]
+    claim.check()
+    assert made == ["run"]
+
+
 def test_a_free_run_is_taken_once_and_runs_are_claimed_apart(claims: Claims):
     assert claims.holder("run") is None
     taken(claims).check()
@@ -202,6 +257,19 @@ def test_a_released_run_is_free_at_once(claims: Claims):
         assert claims.holder("run") is None
         with pytest.raises(ClaimLost):
             claim.check()
+
+
+def test_on_a_full_disk_a_run_is_released_all_the_same(claims: Claims, monkeypatch: pytest.MonkeyPatch):
+    claim = taken(claims)
+    with monkeypatch.context() as full:
+
+        def no_space(*given: object, **named: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        full.setattr(claims_module, "_make", no_space)
+        claim.release()
+    assert claims.holder("run") is None
+    taken(claims).check()
 
 
 def test_releasing_twice_does_no_harm_to_the_next_holder(claims: Claims):

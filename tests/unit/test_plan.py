@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +17,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from grok_sweep.commit import Code
 from grok_sweep.config import flat, from_flat, resolved
 from grok_sweep.store import SweepDir
+from grok_sweep.sweep import grid
 from grok_sweep.sweep import plan as plan_module
 from grok_sweep.sweep.command_line import OPTION_NAMES, SHORTHANDS, Order, Retry, SettingsError
 from grok_sweep.sweep.grid import Plan, generations
@@ -219,11 +224,21 @@ def test_several_experiments_need_a_folder(plan_of: PlanOf) -> None:
     assert [run.axes for run in found.runs] == [{"experiment": "quick"}, {"experiment": "frac_slice"}]
 
 
-def test_shuffled_is_one_fixed_order(plan_of: PlanOf) -> None:
-    given = [run.run_id for run in plan_of("seed=range(0,6)").runs]
-    shuffled = [[run.run_id for run in plan_of("seed=range(0,6)", "order=shuffled").runs] for _ in range(2)]
-    assert shuffled[0] == shuffled[1] != given
-    assert sorted(shuffled[0]) == sorted(given)
+def test_shuffled_is_one_fixed_order_one_seed_after_the_other(plan_of: PlanOf) -> None:
+    words = ["wd=1,2,3", "seed=2,0", "frac=0.2,0.3,0.4"]
+    given = axes_of(plan_of(*words))
+    first, again = (axes_of(plan_of(*words, "order=shuffled")) for _ in range(2))
+    assert first == again != given
+    assert sorted(first) == sorted(given)
+    assert [run[1] for run in first] == [2] * 9 + [0] * 9
+    cells = [(wd, frac) for wd, _, _, frac in first]
+    assert cells[:9] != cells[9:], "not the same order again"
+    assert sorted(cells[:9]) != cells[:9]
+
+
+def test_as_given_is_as_hydra_has_it_seeds_included(plan_of: PlanOf) -> None:
+    assert [run[:2] for run in axes_of(plan_of("seed=0,1", "wd=1,2"))] == [(0, 0), (0, 0), (1, 1), (1, 1)]
+    assert [run[1:] for run in axes_of(plan_of("wd=1,2", "seed=0,1"))] == [(0, 0), (1, 1), (0, 0), (1, 1)]
 
 
 def test_the_options_of_the_sweep_stay_out_of_the_settings(plan_of: PlanOf) -> None:
@@ -241,6 +256,47 @@ def test_asking_for_one_run_of_a_sweep_keeps_its_axes(plan_of: PlanOf, tmp_path:
     last = SweepDir(tmp_path / "default").plan()[-1]
     assert last.axes == {"optimizer.weight_decay": 1.0, "data.frac_train": 0.5}
     assert last.settings["n_steps"] == 10
+
+
+def test_every_command_is_remembered_with_its_code(
+    plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grid, "code", lambda: Code("abc", b"+x = 2\n"))
+    monkeypatch.setattr(sys, "argv", ["launch.py", "-m", "wd=0.1,1"])
+    plan_of(f"root={tmp_path}", "wd=0.1,1").add()
+    plan_of(f"root={tmp_path}", "wd=1,2", "frac=0.3,0.5").add()
+    sweep = SweepDir(tmp_path / "default")
+    first, second = sweep.launches()
+    assert first["command"] == [sys.executable, "launch.py", "-m", "wd=0.1,1"]
+    assert (first["folder"], first["host"], first["pid"]) == (str(Path.cwd()), socket.gethostname(), os.getpid())
+    assert (first["n_runs"], first["n_new"], second["n_runs"], second["n_new"]) == (2, 2, 4, 3)
+    assert first["commit"] == "abc"
+    assert (sweep.path / first["diff"]).read_bytes() == b"+x = 2\n"
+    assert len(list(sweep.provenance.iterdir())) == 1
+
+
+def test_a_union_of_grids_is_two_commands_with_one_sweep(plan_of: PlanOf, tmp_path: Path) -> None:
+    for words in (["wd=0.1,1", "frac=0.3"], ["wd=1,2,3", "frac=0.3,0.5", "seed=range(0,2)"]):
+        plan_of(f"root={tmp_path}", "sweep=both", *words).add()
+    runs = SweepDir(tmp_path / "both").plan()
+    assert len(runs) == 2 + 12 - 1, "what is in both is one run"
+    assert len({run.run_id for run in runs}) == 13
+
+
+def test_nothing_new_in_a_folder_that_takes_no_file_is_no_error(
+    plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_of(f"root={tmp_path}", "wd=0.1,1").add()
+
+    def full(*given: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(SweepDir, "add_launch", full)
+    plan_of(f"root={tmp_path}", "wd=0.1,1").add()
+    monkeypatch.setattr(SweepDir, "add", full)
+    more = plan_of(f"root={tmp_path}", "wd=0.1,1,2")
+    with pytest.raises(OSError, match="no space"):
+        more.add()
 
 
 # --- in step, in order --------------------------------------------------------------------------------------

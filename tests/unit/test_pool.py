@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -11,13 +12,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+import torch
 
 from grok_sweep import machine
 from grok_sweep.config import RunConfig, flat, resolved, run_id
+from grok_sweep.launchers import devices
+from grok_sweep.launchers.devices import shared_out
 from grok_sweep.launchers.plan_launcher import PlanLauncher
-from grok_sweep.launchers.pool import Pool, PoolLauncher, shared_out
+from grok_sweep.launchers.pool import Pool, PoolLauncher
 from grok_sweep.launchers.report import last_words
-from grok_sweep.launchers.worker_process import PRELOAD, preload
+from grok_sweep.launchers.worker_process import PRELOAD, preload, train_runs
 from grok_sweep.store import PlannedRun, State, SweepDir
 from grok_sweep.sweep.claims import Claims
 from grok_sweep.sweep.display import PlainLines
@@ -37,6 +41,7 @@ def a_worker(
     n_threads: int,
     retry_failed_before: float | None,
     failures_allowed: int | None,
+    gpu: str | None,
     parent: Connection,
     log: str,
 ) -> None:
@@ -70,6 +75,7 @@ def a_patient_worker(
     n_threads: int,
     retry_failed_before: float | None,
     failures_allowed: int | None,
+    gpu: str | None,
     parent: Connection,
     log: str,
 ) -> None:
@@ -97,7 +103,7 @@ def sweep(tmp_path: Path) -> SweepDir:
 
 def run_pool(sweep: SweepDir, target: Callable[..., None], stop: Interrupt | None = None) -> Watch:
     watch = Watch(sweep, sweep.plan(), retry_failed=False)
-    Pool(watch, PlainLines(watch), 2, 1, target).run(stop or Interrupt(), None)
+    Pool(watch, PlainLines(watch), 2, 1, target=target).run(stop or Interrupt(), None)
     return watch
 
 
@@ -172,6 +178,98 @@ def test_cores_are_shared_out(
     assert shared_out(*given) == shared
 
 
+@pytest.mark.parametrize(
+    "places, given, shared",
+    [
+        (2, (100, None, None), (2, 4)),
+        (6, (100, None, None), (6, 1)),
+        (6, (3, None, None), (3, 2)),
+        (2, (100, 5, None), (5, 1)),
+        (2, (100, None, 3), (2, 3)),
+        (16, (100, None, None), (16, 1)),
+    ],
+)
+def test_gpus_say_how_many_workers_there_are(
+    monkeypatch: pytest.MonkeyPatch, places: int, given: tuple[int, int | None, int | None], shared: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert shared_out(*given, places) == shared
+
+
+@pytest.mark.parametrize(
+    "visible, found",
+    [
+        ("0,1", ["0", "1"]),
+        ("GPU-8f,MIG-3", ["GPU-8f", "MIG-3"]),
+        ("", []),
+        ("-1", []),
+        ("2,-1,3", ["2"]),
+        (None, ["0", "1", "2"]),
+    ],
+)
+def test_the_gpus_that_are_dealt_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, visible: str | None, found: list[str]
+) -> None:
+    """Names as CUDA reads them; without any, those of the driver (here a folder with three)."""
+    for bus in ("0000:1a:00.0", "0000:1b:00.0", "0000:3d:00.0"):
+        (tmp_path / bus).mkdir()
+    monkeypatch.setattr(devices, "_DRIVER", tmp_path)
+    monkeypatch.setattr(devices, "_torch_has_cuda", lambda: True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert devices.gpus_for([{"device": "auto"}, {"device": "cuda"}]) == found
+    assert devices.gpus_for([{"device": "auto"}, {"device": "cpu"}]) == []
+    assert devices.gpus_for([{"device": "auto"}, {"device": "cuda:1"}]) == [], "these say themselves where they train"
+    monkeypatch.setattr(devices, "_torch_has_cuda", lambda: False)
+    assert devices.gpus_for([{"device": "auto"}]) == []
+
+
+def test_whether_torch_was_built_for_gpus_is_known_without_its_import() -> None:
+    assert devices._torch_has_cuda() is (torch.version.cuda is not None)
+
+
+def a_worker_that_notes_its_gpu(sweep: str, run_ids: list[str], *arguments: object) -> None:
+    """The first one of the first GPU dies once."""
+    given = arguments[-3]
+    with (Path(sweep) / "gpus").open("a") as file:
+        file.write(f"{given} ")
+    time.sleep(1.0)
+    if given == "0" and not (Path(sweep) / "died").exists():
+        (Path(sweep) / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_gpus_are_dealt_out_and_a_replaced_worker_takes_the_free_place(sweep: SweepDir) -> None:
+    watch = Watch(sweep, sweep.plan(), retry_failed=False)
+    Pool(watch, PlainLines(watch), 4, 1, ["0", "1"], a_worker_that_notes_its_gpu).run(Interrupt(), None)
+    noted = (sweep.path / "gpus").read_text().split()
+    assert sorted(noted[:4]) == ["0", "0", "1", "1"]
+    assert noted[4] == "0"
+
+
+def test_a_worker_sees_its_gpu_alone(sweep: SweepDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real worker's process, up to where it would train: nothing before has looked at CUDA."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=_tell_what_is_visible, args=(str(sweep.path), writer))
+    process.start()
+    assert reader.recv() == ("3", False)
+    process.join()
+
+
+def _tell_what_is_visible(sweep: str, writer: Connection) -> None:
+    from grok_sweep.sweep import worker
+
+    worker.work = lambda *given, **named: writer.send(
+        (os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.is_initialized())
+    )
+    reader, _ = multiprocessing.Pipe(duplex=False)
+    train_runs(sweep, [], 1, None, None, "3", reader, f"{sweep}/log")
+
+
 def test_threads_asked_for_in_the_environment_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
@@ -199,6 +297,9 @@ def test_wrong_settings_of_the_pool() -> None:
     assert PoolLauncher(2, None).problems() == []
     assert PoolLauncher(0, None).problems() == [
         "hydra.launcher.n_workers must be a whole number of at least 1, or null, got 0"
+    ]
+    assert PoolLauncher(2, None, workers_per_gpu=0).problems() == [
+        "hydra.launcher.workers_per_gpu must be a whole number of at least 1, got 0"
     ]
     assert issubclass(PoolLauncher, PlanLauncher)
 

@@ -100,6 +100,32 @@ def test_whatever_byte_a_plan_is_cut_at_its_whole_lines_are_read_and_asking_agai
         assert sweep.plan() == runs, n_bytes
 
 
+def test_runs_of_a_plan_are_found_one_by_one_as_the_plan_has_them(tmp_path: Path):
+    sweep = SweepDir(tmp_path)
+    sweep.add([planned("a", wd=1.0), planned("b")])
+    sweep.add([planned("c"), planned("a", n_steps=11)])
+    whole = sweep.plan_file.read_bytes()
+    for n_bytes in range(len(whole) + 1):
+        sweep.plan_file.write_bytes(whole[:n_bytes])
+        by_run = sweep.planned()
+        for run in sweep.plan():
+            assert by_run[run.run_id] == run, n_bytes
+    with pytest.raises(KeyError):
+        by_run["d"]
+
+
+def test_launches_are_remembered_in_order_and_a_broken_history_is_kept_aside(tmp_path: Path):
+    sweep = SweepDir(tmp_path / "s")
+    assert sweep.launches() == []
+    for number in range(3):
+        sweep.add_launch({"n_runs": number})
+    assert [launch["n_runs"] for launch in sweep.launches()] == [0, 1, 2]
+    sweep.launches_file.write_text("{")
+    sweep.add_launch({"n_runs": 3})
+    assert [launch["n_runs"] for launch in sweep.launches()] == [3]
+    assert (tmp_path / "s" / "sweep.json.broken").read_text() == "{"
+
+
 def test_a_setting_that_json_cannot_hold_is_refused_before_the_plan_is_touched(tmp_path: Path):
     sweep = SweepDir(tmp_path)
     sweep.add([planned("a")])
@@ -265,6 +291,57 @@ def test_a_writer_that_is_killed_before_the_rename_leaves_the_old_file(tmp_path:
     assert leftovers(tmp_path)[0].startswith(".")
 
 
+def test_what_is_fenced_off_changes_nothing(run_dir: RunDir):
+    asked: list[list[str]] = []
+    run_dir.write_status(State.running, step=1)
+
+    def fence() -> None:
+        asked.append(leftovers(run_dir.path))
+        raise PermissionError("another's")
+
+    fenced = RunDir(run_dir.path, fence)
+    for write in (
+        lambda: fenced.write_status(State.done, step=2),
+        lambda: fenced.write(fenced.summary_file, {"a": 1}),
+        lambda: fenced.save_checkpoint({"W": torch.zeros(2)}, {"step": 1}),
+        lambda: fenced.save_snapshot(1, {"W": torch.zeros(2)}),
+        lambda: fenced.open_metrics([{"step": 0}]),
+    ):
+        with pytest.raises(PermissionError, match="another's"):
+            write()
+    assert [len(files) for files in asked] == [1] * 5, "asked once the file is whole, before it has its name"
+    assert run_dir.status()["step"] == 1
+    assert [file.name for file in run_dir.path.rglob("*") if file.is_file()] == ["status.json"]
+
+
+def test_a_file_that_was_removed_before_it_got_its_name_asks_the_fence_again(run_dir: RunDir):
+    """Whoever takes a run over removes what is half-written."""
+
+    def fence() -> None:
+        if not leftovers(run_dir.path):
+            raise PermissionError("another's")
+        run_dir.remove_half_written()
+
+    with pytest.raises(PermissionError, match="another's"):
+        RunDir(run_dir.path, fence).write_status(State.done, step=2)
+
+    asked: list[int] = []
+
+    def passed() -> None:
+        """The run is still ours: one who lost it removes, at the last moment, what it takes for half-written."""
+        asked.append(len(leftovers(run_dir.path)))
+        if len(asked) == 1:
+            run_dir.remove_half_written()
+
+    RunDir(run_dir.path, passed).write_status(State.done, step=2)
+    assert run_dir.status()["step"] == 2
+    assert asked == [1, 0, 1]
+    run_dir.snapshots.mkdir()
+    (run_dir.snapshots / ".step_1.tmp").touch()
+    run_dir.remove_half_written()
+    assert list(run_dir.snapshots.iterdir()) == []
+
+
 def test_json_that_others_could_not_read_is_not_written(tmp_path: Path):
     file = tmp_path / "summary.json"
     write_json(file, {"a": 1})
@@ -312,12 +389,14 @@ def test_the_log_grows_by_lines_each_with_its_time(run_dir: RunDir):
 
 def test_files_bear_the_names_of_the_contract(tmp_path: Path):
     run, sweep = RunDir(tmp_path), SweepDir(tmp_path)
-    files = {value.name for value in vars(run).values()} - {tmp_path.name}
+    files = {value.name for value in vars(run).values() if isinstance(value, Path)} - {tmp_path.name}
     assert files == {
         "settings.json", "metrics.jsonl", "summary.json", "status.json", "log.txt", "provenance.json",
         "checkpoint.safetensors", "final_keys.jsonl", "measured.jsonl", "snapshots", "wandb",
     }  # fmt: skip
-    assert {value.name for value in vars(sweep).values()} - {tmp_path.name} == {"plan.jsonl", "claims", "workers"}
+    assert {value.name for value in vars(sweep).values()} - {tmp_path.name} == {
+        "plan.jsonl", "sweep.json", "provenance", "claims", "workers",
+    }  # fmt: skip
 
 
 # --- weights ------------------------------------------------------------------------------------------------
