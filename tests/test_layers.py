@@ -61,6 +61,7 @@ LAYERS = [
     "grok_sweep.sweep.plan",
     "hydra_plugins",
     "launch",
+    "grok_sweep.commands",
     "grok_sweep.__main__",
 ]
 """A module may import what stands above it, and its neighbours inside a package that is one layer."""
@@ -82,6 +83,7 @@ HYDRA_ONLY_IN = [
 ]
 
 WITHOUT_TORCH = [
+    "grok_sweep.commands",
     "grok_sweep.__main__",
     "grok_sweep.config",
     "grok_sweep.phases",
