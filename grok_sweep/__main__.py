@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from grok_sweep.commands import measure, publish, settings
+from grok_sweep.commands import cancel, measure, publish, retry, settings, status
 from grok_sweep.commands.paths import WrongPath
 from grok_sweep.sweep.command_line import EXIT_WRONG_SETTINGS
 
-COMMANDS = (measure, publish, settings)
+COMMANDS = (status, retry, cancel, measure, publish, settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,6 +32,7 @@ from grok_sweep.launchers.report import last_words
 from grok_sweep.launchers.worker_process import how_it_ended, preload, server_environment, train_runs
 from grok_sweep.machine import usable_cores
 from grok_sweep.store import PlannedRun, State
+from grok_sweep.sweep.cancel import is_cancelled
 from grok_sweep.sweep.claims import Claims
 from grok_sweep.sweep.command_line import EXIT_INTERRUPTED
 from grok_sweep.sweep.display import Display, display
@@ -87,7 +88,7 @@ class PoolLauncher(PlanLauncher, Launcher):
                 )
                 pool = Pool(watch, shown, n_workers, n_threads)
                 pool.run(stop, plan.options.failures_allowed)
-                interrupted = stop()
+                interrupted = stop() or pool.is_cancelled
         lines, exit_code = last_words(plan.sweep, plan.runs, interrupted)
         print("\n".join(lines), flush=True)
         return exit_code
@@ -115,7 +116,11 @@ class _Worker:
 
 
 class Pool:
-    """The worker processes of one launch; each runs `target` (the tests have another one)."""
+    """The worker processes of one launch; each runs `target` (the tests have another one).
+
+    Attributes:
+        is_cancelled: somebody gave `python -m grok_sweep cancel`.
+    """
 
     def __init__(
         self,
@@ -134,6 +139,7 @@ class Pool:
         self._n_started = 0
         self._failures_allowed: int | None = None
         self._deaths: Counter[str | None] = Counter()
+        self.is_cancelled = False
         # Workers hold the reading end only: it closes when we close the writing end, or die.
         self._read_end, self._write_end = self._context.Pipe(duplex=False)
 
@@ -163,7 +169,10 @@ class Pool:
         failures = self._watch.count(State.failed)
         if self._is_stopping:
             return
-        if stop():
+        if is_cancelled(self._watch.sweep.cancel_file, self._watch.began):
+            self.is_cancelled = True
+            self._stop("cancelled: the runs write their checkpoints")
+        elif stop():
             self._stop("interrupted: the runs write their checkpoints (once more Ctrl-C kills them)")
         elif failures_allowed is not None and failures >= failures_allowed:
             self._stop(f"{failures} failed: stopping, as was asked for; the other runs write their checkpoints")
@@ -192,7 +201,7 @@ class Pool:
         log_file = watch.sweep.workers / f"{socket.gethostname()}-{os.getpid()}-{self._n_started}.log"
         arguments = (
             str(watch.sweep.path), list(watch.left), self._n_threads, watch.retry_failed_before,
-            self._failures_allowed,
+            self._failures_allowed, watch.began,
             self._read_end, str(log_file),
         )  # fmt: skip
         with server_environment(self._n_threads):

@@ -14,6 +14,7 @@ from grok_sweep.config import RunConfig, from_flat
 from grok_sweep.machine import keep_freed_memory
 from grok_sweep.run import Hooks, Progress, run_one
 from grok_sweep.store import NO_SPACE, PlannedRun, RunDir, State, SweepDir
+from grok_sweep.sweep.cancel import Cancelled
 from grok_sweep.sweep.claims import Claim, ClaimLost, Claims
 from grok_sweep.sweep.status import needs_work
 
@@ -25,6 +26,7 @@ def work(
     n_threads: int | None = None,
     retry_failed_before: float | None = None,
     failures_allowed: int | None = None,
+    asked: float | None = None,
     stop: Callable[[], bool] = lambda: False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, State | None]:
@@ -37,6 +39,8 @@ def work(
         n_threads: torch threads; None: as they are.
         retry_failed_before: take also runs that failed before this time (time.time()).
         failures_allowed: take no further run once so many have failed since the call; None: go on.
+        asked: time (time.time()) at which the launch of this worker was asked for; None: now. What was cancelled
+            since (python -m grok_sweep cancel) is left with its checkpoint, the rest of the sweep goes on.
         stop: asked between steps; True: checkpoint, leave.
         report: hears how far the present run is.
 
@@ -47,10 +51,14 @@ def work(
         torch.set_num_threads(n_threads)
     sweep_dir = SweepDir(sweep)
     planned = {run.run_id: run for run in sweep_dir.plan()}
-    began, found = time.time(), True
+    began, found = time.time() if asked is None else asked, True
+    cancelled = Cancelled(sweep_dir, began)
+
+    def leave() -> bool:
+        return stop() or cancelled.sweep()
 
     def enough() -> bool:
-        return stop() or (
+        return leave() or (
             failures_allowed is not None and _failed_since(sweep_dir, run_ids, began) >= failures_allowed
         )
 
@@ -60,7 +68,15 @@ def work(
         for run_id in run_ids:
             if enough():
                 break
-            found |= _train(sweep_dir, planned[run_id], retry_failed_before, stop, report)
+            if cancelled.run(run_id):
+                continue
+            found |= _train(
+                sweep_dir,
+                planned[run_id],
+                retry_failed_before,
+                lambda run_id=run_id: leave() or cancelled.run(run_id),
+                report,
+            )
     return {run_id: _state(sweep_dir, planned[run_id], retry_failed_before) for run_id in run_ids}
 
 

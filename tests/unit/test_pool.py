@@ -37,6 +37,7 @@ def a_worker(
     n_threads: int,
     retry_failed_before: float | None,
     failures_allowed: int | None,
+    asked: float,
     parent: Connection,
     log: str,
 ) -> None:
@@ -70,6 +71,7 @@ def a_patient_worker(
     n_threads: int,
     retry_failed_before: float | None,
     failures_allowed: int | None,
+    asked: float,
     parent: Connection,
     log: str,
 ) -> None:
