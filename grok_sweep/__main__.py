@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from grok_sweep.commands import cancel, measure, publish, retry, settings, status
+from grok_sweep.commands import cancel, measure, publish, retry, settings, status, watch
 from grok_sweep.commands.paths import WrongPath
-from grok_sweep.sweep.command_line import EXIT_WRONG_SETTINGS
+from grok_sweep.sweep.command_line import EXIT_INTERRUPTED, EXIT_WRONG_SETTINGS
 
-COMMANDS = (status, retry, cancel, measure, publish, settings)
+COMMANDS = (status, watch, retry, cancel, measure, publish, settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WrongPath as error:
         print(error, file=sys.stderr)
         return EXIT_WRONG_SETTINGS
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

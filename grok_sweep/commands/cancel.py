@@ -29,8 +29,8 @@ def add(commands: Any) -> None:
         "cancel",
         help="stop the workers of a sweep, or one run, with checkpoints",
         description="Stop what was launched until now: workers write their checkpoints and leave, on whatever "
-        "machine they are, and SLURM jobs that wait are cancelled. Given a run's folder, that run alone is stopped, and the "
-        "workers go on with others. The launch command given again continues.",
+        "machine they are, and SLURM jobs that wait are cancelled. Given a run's folder, that run "
+        "alone is stopped, and the workers go on with others. The launch command given again continues.",
     )
     parser.add_argument("path", type=Path, help="a sweep's folder, or a run's")
     parser.add_argument(

@@ -177,7 +177,7 @@ def cut(line: str) -> str:
 
 
 def as_json(sweep: SweepDir, seen: Sequence[Seen]) -> dict[str, Any]:
-    """Counts by state, and runs by id. running: somebody works on it; left: running by its status, nobody is there."""
+    """Counts and runs by state. running: somebody works on it; left: running by its status, but nobody is there."""
     paces = _paces(sweep, seen)
     n = Counter("running" if s.is_worked_on else "left" if s.is_left_by_the_dead else s.state.value for s in seen)
     return {
