@@ -35,6 +35,8 @@ LAYERS = [
     "grok_sweep.summary",
     # One run: its files, its mirror, the order of its writes, the main path.
     "grok_sweep.store",
+    "grok_sweep.run_table",
+    "grok_sweep.collected",
     "grok_sweep.machine",
     "grok_sweep.provenance",
     "grok_sweep.loggers",
@@ -70,7 +72,7 @@ LAYERS = [
 """A module may import what stands above it, and its neighbours inside a package that is one layer."""
 
 ANALYSIS = "analysis"
-ANALYSIS_READS_UP_TO = "grok_sweep.store"
+ANALYSIS_READS_UP_TO = "grok_sweep.collected"
 
 PURE_UP_TO = "grok_sweep.summary"
 EFFECTS = {"os", "io", "pathlib", "shutil", "subprocess", "socket", "tempfile", "logging", "rich", "wandb", "time"}
@@ -96,6 +98,8 @@ WITHOUT_TORCH = [
     "grok_sweep.dotted",
     "grok_sweep.own",
     "grok_sweep.store",
+    "grok_sweep.run_table",
+    "grok_sweep.collected",
     "grok_sweep.machine",
     "grok_sweep.sweep.claims",
     "grok_sweep.sweep.status",
