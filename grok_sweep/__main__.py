@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from grok_sweep.commands import cancel, collect, measure, publish, retry, settings, status, watch
+from grok_sweep.commands import cancel, collect, info, measure, publish, retry, settings, status, tail, watch
 from grok_sweep.commands.paths import WrongPath
 from grok_sweep.sweep.command_line import EXIT_INTERRUPTED, EXIT_WRONG_SETTINGS
 
-COMMANDS = (status, watch, retry, cancel, collect, measure, publish, settings)
+COMMANDS = (status, watch, tail, info, retry, cancel, collect, measure, publish, settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

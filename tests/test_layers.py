@@ -54,6 +54,7 @@ LAYERS = [
     "grok_sweep.sweep.interrupt",
     "grok_sweep.sweep.cancel",
     "grok_sweep.sweep.command_line",
+    "grok_sweep.sweep.retype",
     "grok_sweep.settings_list",
     "grok_sweep.sweep.words",
     "grok_sweep.sweep.progress",
