@@ -120,9 +120,15 @@ def _is_scalar(value: Any) -> bool:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Rows with different keys as one table: what a run has not is null."""
+    """Rows with different keys as one table: what a run has not is null; what no run has is no column."""
     names = {name for row in rows for name in row}
-    return pl.DataFrame({name: _series(name, [row.get(name) for row in rows]) for name in in_order(names)})
+    return _with_values({name: _series(name, [row.get(name) for row in rows]) for name in in_order(names)})
+
+
+def _with_values(columns: Mapping[str, pl.Series]) -> pl.DataFrame:
+    """Without measures that are null throughout: whether rows held these, or lacked them, cannot be told later."""
+    always = {*HEAD, *WHOLE, *_defaults(), "end", "phase", "phase_scale_free"}
+    return pl.DataFrame({n: c for n, c in columns.items() if n in always or c.null_count() < c.len()})
 
 
 def in_order(names: set[str]) -> list[str]:
@@ -154,7 +160,7 @@ def joined(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame | None:
             return None
         dtype = pl.Float64 if len(known) > 1 else known.pop() if known else parts[0].dtype
         columns[name] = pl.concat([part.cast(dtype) for part in parts])
-    return pl.DataFrame(columns)
+    return _with_values(columns)
 
 
 def _column(frame: pl.DataFrame, name: str) -> pl.Series:
