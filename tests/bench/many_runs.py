@@ -63,16 +63,18 @@ def touch_one_run(sweep: SweepDir) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--folder", type=Path, required=True, help="where the sweep is made; must not exist")
+    parser.add_argument("--folder", type=Path, required=True, help="where the sweep is made, unless it is there")
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=400)
     parser.add_argument("--keep", action="store_true", help="leave the sweep there")
     given = parser.parse_args()
-    began = time.perf_counter()
-    sweep = synthetic_sweep(given.folder / "many", given.runs, given.rows, n_processes=os.cpu_count() or 1)
+    sweep = SweepDir(given.folder / "many")
+    if not sweep.plan_file.exists():
+        synthetic_sweep(sweep.path, given.runs, given.rows, n_processes=os.cpu_count() or 1)
+    for cache in (sweep.runs_parquet, sweep.metrics_parquet):
+        cache.unlink(missing_ok=True)
+    print(f"{len(sweep.plan())} runs, {disk_mb(sweep.path):.0f} MB")
     path = str(sweep.path.resolve())
-    made_in_s = time.perf_counter() - began
-    print(f"{given.runs} runs of {given.rows} rows made in {made_in_s:.0f} s: {disk_mb(sweep.path):.0f} MB")
     try:
         report("status", cost("grok_sweep", "status", path))
         report("status, again", cost("grok_sweep", "status", path))
