@@ -61,8 +61,13 @@ class SweepDir:
         self.plan_file = self.path / "plan.jsonl"
         self.launches_file = self.path / "sweep.json"
         self.provenance = self.path / "provenance"
+        self.cancel_file = self.path / "cancel.json"
         self.claims = self.path / "claims"
         self.workers = self.path / "workers"
+        self.submitit = self.path / "submitit"
+        self.jobs_file = self.submitit / "jobs.jsonl"
+        self.runs_parquet = self.path / "runs.parquet"
+        self.metrics_parquet = self.path / "metrics.parquet"
 
     def run(self, run_id: str) -> RunDir:
         return RunDir(self.path / run_id)
@@ -114,6 +119,15 @@ class SweepDir:
         """
         lines = map(_planned_run, read_jsonl(self.plan_file, strict=False))
         return list({run.run_id: run for run in lines if run is not None}.values())
+
+    def statuses(self, run_ids: Iterable[str]) -> Iterator[dict[str, Any] | ValueError]:
+        """What RunDir.status() says of each, or the error that it raises; 10,000 in a fraction of a second."""
+        folder = os.fspath(self.path)
+        for run_id in run_ids:
+            try:
+                yield _status(f"{folder}/{run_id}/{_STATUS}")
+            except ValueError as error:
+                yield error
 
 
 def _planned_run(line: Mapping[str, Any]) -> PlannedRun | None:
@@ -173,7 +187,8 @@ class RunDir:
         self.final_keys_file = self.path / "final_keys.jsonl"
         self.measured_file = self.path / "measured.jsonl"
         self.summary_file = self.path / "summary.json"
-        self.status_file = self.path / "status.json"
+        self.status_file = self.path / _STATUS
+        self.cancel_file = self.path / "cancel.json"
         self.log_file = self.path / "log.txt"
         self.provenance_file = self.path / "provenance.json"
         self.checkpoint_file = self.path / "checkpoint.safetensors"
@@ -200,10 +215,7 @@ class RunDir:
 
     def status(self) -> dict[str, Any]:
         """{"state": …, …}; state "planned" where there is none yet. ValueError where the file holds no state."""
-        status = read_json(self.status_file) or {"state": State.planned.value}
-        if status.get("state") not in (known := [state.value for state in State]):
-            raise ValueError(f"{self.status_file}: unknown state {status.get('state')!r}. Known: {', '.join(known)}")
-        return status
+        return _status(os.fspath(self.status_file))
 
     def state(self) -> State:
         return State(self.status()["state"])
@@ -286,6 +298,22 @@ class RunDir:
         for row in rows:
             merged[row["step"]] = {**merged.get(row["step"], {}), **row}
         write_atomic(file, "".join(_row_line(merged[step]) for step in sorted(merged)).encode())
+
+
+_STATUS = "status.json"
+_STATES = frozenset(state.value for state in State)
+
+
+def _status(file: str) -> dict[str, Any]:
+    try:
+        with open(file, "rb", buffering=0) as content:
+            status = _object(content.read(), file)
+    except FileNotFoundError:
+        return {"state": State.planned.value}
+    if status.get("state") not in _STATES:
+        known = ", ".join(state.value for state in State)
+        raise ValueError(f"{file}: unknown state {status.get('state')!r}. Known: {known}")
+    return status
 
 
 def run_folders(path: Path) -> list[Path]:
@@ -437,16 +465,23 @@ def _object(content: bytes, where: str) -> dict[str, Any]:
 
 def last_row(path: Path, block: int = 65536) -> dict[str, Any] | None:
     """The last whole row of a JSONL file, read from its end; None where there is none. ValueError if it is broken."""
+    rows = last_rows(path, 1, block)
+    return rows[-1] if rows else None
+
+
+def last_rows(path: Path, n: int, block: int = 65536) -> list[dict[str, Any]]:
+    """The last n whole rows of a JSONL file, or all where there are fewer, read from its end. ValueError for a broken
+    one among them."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - block))
             lines = file.read().split(b"\n")[:-1]
     except FileNotFoundError:
-        return None
-    if len(lines) < 2 and size > block:
-        return last_row(path, block * 8)
-    return _object(lines[-1], f"{path}, last line") if lines else None
+        return []
+    if len(lines) <= n and size > block:  # the first line of the block may be cut
+        return last_rows(path, n, block * 8)
+    return [_object(line, f"{path}, last lines") for line in lines[-n:]]
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

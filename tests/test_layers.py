@@ -36,6 +36,8 @@ LAYERS = [
     "grok_sweep.summary",
     # One run: its files, its mirror, the order of its writes, the main path.
     "grok_sweep.store",
+    "grok_sweep.run_table",
+    "grok_sweep.collected",
     "grok_sweep.machine",
     "grok_sweep.process_state",
     "grok_sweep.commit",
@@ -51,8 +53,12 @@ LAYERS = [
     "grok_sweep.sweep.claims",
     "grok_sweep.sweep.status",
     "grok_sweep.sweep.failures",
+    "grok_sweep.sweep.survey",
+    "grok_sweep.sweep.reopen",
     "grok_sweep.sweep.interrupt",
+    "grok_sweep.sweep.cancel",
     "grok_sweep.sweep.command_line",
+    "grok_sweep.sweep.retype",
     "grok_sweep.settings_list",
     "grok_sweep.sweep.words",
     "grok_sweep.sweep.progress",
@@ -67,12 +73,13 @@ LAYERS = [
     "grok_sweep.sweep.plan",
     "hydra_plugins",
     "launch",
+    "grok_sweep.commands",
     "grok_sweep.__main__",
 ]
 """A module may import what stands above it, and its neighbours inside a package that is one layer."""
 
 ANALYSIS = "analysis"
-ANALYSIS_READS_UP_TO = "grok_sweep.store"
+ANALYSIS_READS_UP_TO = "grok_sweep.collected"
 
 PURE_UP_TO = "grok_sweep.summary"
 EFFECTS = {"os", "io", "pathlib", "shutil", "subprocess", "socket", "tempfile", "logging", "rich", "wandb", "time"}
@@ -88,6 +95,7 @@ HYDRA_ONLY_IN = [
 ]
 
 WITHOUT_TORCH = [
+    "grok_sweep.commands",
     "grok_sweep.__main__",
     "grok_sweep.config",
     "grok_sweep.phases",
@@ -97,12 +105,17 @@ WITHOUT_TORCH = [
     "grok_sweep.dotted",
     "grok_sweep.own",
     "grok_sweep.store",
+    "grok_sweep.run_table",
+    "grok_sweep.collected",
     "grok_sweep.machine",
     "grok_sweep.commit",
     "grok_sweep.sweep.claims",
     "grok_sweep.sweep.status",
     "grok_sweep.sweep.failures",
+    "grok_sweep.sweep.survey",
+    "grok_sweep.sweep.reopen",
     "grok_sweep.sweep.interrupt",
+    "grok_sweep.sweep.cancel",
     "grok_sweep.sweep.command_line",
     "grok_sweep.sweep.words",
     "grok_sweep.sweep.progress",

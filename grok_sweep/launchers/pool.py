@@ -32,6 +32,7 @@ from grok_sweep.launchers.plan_launcher import PlanLauncher
 from grok_sweep.launchers.report import last_words
 from grok_sweep.launchers.worker_process import how_it_ended, preload, server_environment, train_runs
 from grok_sweep.store import PlannedRun, State
+from grok_sweep.sweep.cancel import is_cancelled
 from grok_sweep.sweep.claims import Claims
 from grok_sweep.sweep.command_line import EXIT_INTERRUPTED
 from grok_sweep.sweep.display import Display, display
@@ -101,7 +102,7 @@ class PoolLauncher(PlanLauncher, Launcher):
                 )
                 pool = Pool(watch, shown, n_workers, n_threads, gpus)
                 pool.run(stop, plan.options.failures_allowed)
-                interrupted = stop()
+                interrupted = stop() or pool.is_cancelled
         lines, exit_code = last_words(plan.sweep, plan.runs, interrupted)
         print("\n".join(lines), flush=True)
         return exit_code
@@ -123,7 +124,11 @@ class _Worker:
 
 
 class Pool:
-    """The worker processes of one launch; each runs `target` (the tests have another one)."""
+    """The worker processes of one launch; each runs `target` (the tests have another one).
+
+    Attributes:
+        is_cancelled: somebody gave `python -m grok_sweep cancel`.
+    """
 
     def __init__(
         self,
@@ -143,6 +148,7 @@ class Pool:
         self._n_started = 0
         self._failures_allowed: int | None = None
         self._deaths: Counter[str | None] = Counter()
+        self.is_cancelled = False
         # Workers hold the reading end only: it closes when we close the writing end, or die.
         self._read_end, self._write_end = self._context.Pipe(duplex=False)
 
@@ -172,7 +178,10 @@ class Pool:
         failures = self._watch.count(State.failed)
         if self._is_stopping:
             return
-        if stop():
+        if is_cancelled(self._watch.sweep.cancel_file, self._watch.began):
+            self.is_cancelled = True
+            self._stop("cancelled: the runs write their checkpoints")
+        elif stop():
             self._stop("interrupted: the runs write their checkpoints (once more Ctrl-C kills them)")
         elif failures_allowed is not None and failures >= failures_allowed:
             self._stop(f"{failures} failed: stopping, as was asked for; the other runs write their checkpoints")
@@ -203,7 +212,7 @@ class Pool:
         gpu = min(self._gpus, key=taken.__getitem__, default=None)
         arguments = (
             str(watch.sweep.path), list(watch.left), self._n_threads, watch.retry_failed_before,
-            self._failures_allowed, gpu, self._read_end, str(log_file),
+            self._failures_allowed, watch.began, gpu, self._read_end, str(log_file),
         )  # fmt: skip
         with server_environment(self._n_threads):
             forkserver.ensure_running()

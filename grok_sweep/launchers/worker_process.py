@@ -78,6 +78,7 @@ def train_runs(
     n_threads: int,
     retry_failed_before: float | None,
     failures_allowed: int | None,
+    asked: float,
     gpu: str | None,
     parent: Connection,
     log_file: str,
@@ -100,7 +101,7 @@ def train_runs(
     try:
         work(
             sweep, run_ids, n_threads=n_threads, retry_failed_before=retry_failed_before,
-            failures_allowed=failures_allowed,
+            failures_allowed=failures_allowed, asked=asked,
             stop=lambda: bool(gone.poll(0)),
         )  # fmt: skip
     except OSError as error:

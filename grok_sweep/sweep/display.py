@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,6 +17,9 @@ from grok_sweep.sweep.words import duration, ending, named, number, short_axes
 
 HEARTBEAT_S = 30.0
 """Seconds between plain lines that say how far the running runs are."""
+
+AROUND_TABLE = 6
+"""Lines of a terminal that are no running run: the table's head, which may wrap, the count, the prompt."""
 
 
 class Display:
@@ -52,8 +56,7 @@ class PlainLines(Display):
 
     def show(self, look: Look) -> None:
         for view in look.started:
-            step = view.status.get("step", 0)  # of the checkpoint it went on from
-            self.say(f"{named(view.run)} " + (f"continues at step {step}" if step else "starts"))
+            self.say(f"{named(view.run)} {self._how_it_began(view)}")
         for line in ended_lines(self._watch, look):
             self.say(line)
         if time.monotonic() - self._spoke >= HEARTBEAT_S:
@@ -63,6 +66,12 @@ class PlainLines(Display):
                 for view in look.running
             )
             self.say(f"{counts(self._watch, look)}: {steps}" if steps else counts(self._watch, look))
+
+    def _how_it_began(self, view: RunProgress) -> str:
+        if self._watch.of_others:
+            return f"is at step {view.step}"
+        step = view.status.get("step", 0)  # of the checkpoint it went on from
+        return f"continues at step {step}" if step else "starts"
 
 
 class LiveTable(Display):
@@ -85,30 +94,46 @@ class LiveTable(Display):
     def show(self, look: Look) -> None:
         for line in ended_lines(self._watch, look):
             self.say(line)
-        line = Text(counts(self._watch, look))
-        self._live.update(Group(_table(look.running), line) if look.running else line, refresh=True)
+        lines = [Text(counts(self._watch, look))]
+        n_shown = max(1, self._live.console.height - AROUND_TABLE)
+        if (n_more := len(look.running) - n_shown) > 0:
+            lines.insert(0, Text(f"… and {n_more} more"))
+        table = [_table(look.running[:n_shown], self._live.console.width)] if look.running else []
+        self._live.update(Group(*table, *lines), refresh=True)
 
 
-def _table(running: list[RunProgress]) -> Table:
+_DISPENSABLE = ("train loss", "test loss", "train acc", "steps/s")
+"""Columns that go, one after the other, where the terminal is too narrow for all."""
+
+
+def _table(running: list[RunProgress], width: int) -> Table:
     axes = list(dict.fromkeys(name for view in running for name in short_axes(view.run)))
+    rows = [_cells(view, axes) for view in running]
+    for name in _DISPENSABLE:
+        if sum(2 + max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]) <= width + 2:
+            break
+        rows = [{head: word for head, word in row.items() if head != name} for row in rows]
     table = Table(box=None, pad_edge=False)
-    for name in ("run", *axes):
-        table.add_column(name)
-    for name in ("step", "train loss", "train acc", "test loss", "test acc", "steps/s", "left"):
-        table.add_column(name, justify="right")
-    for view in running:
-        table.add_row(
-            view.run.run_id[:8],
-            *(str(short_axes(view.run).get(name, "")) for name in axes),
-            f"{view.step}/{view.n_steps}",
-            *(
-                number(view.row.get(name), ".3f" if name.endswith("acc") else ".3g")
-                for name in ("train_loss", "train_acc", "test_loss", "test_acc")
-            ),
-            number(view.steps_per_s, ".0f"),
-            duration(view.seconds_left),
-        )
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name in ("run", *axes) else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row.values())
     return table
+
+
+def _cells(view: RunProgress, axes: Sequence[str]) -> dict[str, str]:
+    values = short_axes(view.run)
+    return {
+        "run": view.run.run_id[:8],
+        **{name: str(values.get(name, "")) for name in axes},
+        "step": f"{view.step}/{view.n_steps}",
+        "train loss": number(view.row.get("train_loss")),
+        "train acc": number(view.row.get("train_acc"), ".3f"),
+        "test loss": number(view.row.get("test_loss")),
+        "test acc": number(view.row.get("test_acc"), ".3f"),
+        "steps/s": number(view.steps_per_s, ".0f"),
+        "left": duration(view.seconds_left),
+    }
 
 
 def ended_lines(watch: Watch, look: Look) -> list[str]:

@@ -12,10 +12,10 @@ LOOK_EVERY = 20.0
 
 
 class Failures:
-    """Failures since it was made. Those of this process count at once, others' with the next look."""
+    """Failures since a time (Unix). Those of this process count at once, others' with the next look."""
 
-    def __init__(self, sweep: SweepDir, run_ids: Sequence[str]) -> None:
-        self._sweep, self._began = sweep, time.time()
+    def __init__(self, sweep: SweepDir, run_ids: Sequence[str], since: float) -> None:
+        self._sweep, self._began = sweep, since
         self._open = set(run_ids)
         self._failed: set[str] = set()
         self._next_look = 0.0

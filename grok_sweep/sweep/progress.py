@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from grok_sweep.store import PlannedRun, State, SweepDir, last_row
-from grok_sweep.sweep.status import needs_work
+from grok_sweep.store import PlannedRun, State, SweepDir, last_row, last_rows
+from grok_sweep.sweep.claims import Claims
+from grok_sweep.sweep.status import has_work, needs_work
+from grok_sweep.sweep.survey import LATELY_ROWS
 
 
 @dataclass
@@ -20,14 +22,16 @@ class RunProgress:
     Attributes:
         row: its last logged row.
         steps_per_s: over the rows seen since the watch began; None until there are two.
+        file: which status.json was read last: by its time and number, so that one that stays is read once.
     """
 
     run: PlannedRun
     state: State = State.planned
-    status: dict[str, Any] = field(default_factory=dict)
+    status: dict[str, Any] = field(default_factory=lambda: {"state": State.planned.value})
     row: dict[str, Any] = field(default_factory=dict)
     steps_per_s: float | None = None
     first_row: dict[str, Any] = field(default_factory=dict)
+    file: tuple[int, int] | None = None
 
     @property
     def step(self) -> int:
@@ -70,6 +74,10 @@ class Look:
 class Watch:
     """Looks at a list of runs again and again; cheap, as only runs that somebody has claimed are read.
 
+    Args:
+        of_others: show every run that a living worker holds, whoever launched it. False: those that began to train
+            since the watch did, which are this launch's.
+
     Attributes:
         began: time (Unix) from which on a state counts as this launch's.
         left: the runs that are not at their end, by id.
@@ -77,15 +85,23 @@ class Watch:
         n_before: how many had nothing left to do when it began.
     """
 
-    def __init__(self, sweep: SweepDir, runs: Sequence[PlannedRun], retry_failed: bool) -> None:
+    def __init__(
+        self, sweep: SweepDir, runs: Sequence[PlannedRun], retry_failed: bool, of_others: bool = False
+    ) -> None:
         self.sweep = sweep
         self.began = time.time()
-        self._retry_failed = retry_failed
+        self._retry_failed, self.of_others = retry_failed, of_others
         self.n_runs = len(runs)
         self.left = {run.run_id: RunProgress(run) for run in runs if self._needs_work(run)}
         self.ended: list[RunProgress] = []
         self.n_before = self.n_runs - len(self.left)
         self._seen_running: set[str] = set()
+
+    def add(self, runs: Sequence[PlannedRun]) -> None:
+        """Watch these too: the plan has grown."""
+        self.left |= {run.run_id: RunProgress(run) for run in runs if self._needs_work(run)}
+        self.n_runs += len(runs)
+        self.n_before = self.n_runs - len(self.left) - len(self.ended)
 
     @property
     def retry_failed_before(self) -> float | None:
@@ -95,11 +111,13 @@ class Watch:
         started, ended, running = [], [], []
         for run_id in self.claimed():
             view = self.left[run_id]
-            self._read(view)
-            if not self._needs_work(view.run):
+            self._read_status(view)
+            if not has_work(view.run, view.status, self.retry_failed_before):
+                self._read_row(view)
                 self.ended.append(self.left.pop(run_id))
                 ended.append(view)
-            elif view.state is State.running and view.status["updated"] >= self.began:
+            elif self._is_running(view):
+                self._read_row(view)
                 running.append(view)
                 if run_id not in self._seen_running:
                     self._seen_running.add(run_id)
@@ -129,9 +147,30 @@ class Watch:
     def _needs_work(self, run: PlannedRun) -> bool:
         return needs_work(run, self.sweep.run(run.run_id), self.retry_failed_before)
 
-    def _read(self, view: RunProgress) -> None:
+    def _is_running(self, view: RunProgress) -> bool:
+        if view.state is not State.running:
+            return False
+        if not self.of_others:
+            return view.status["updated"] >= self.began
+        timeout_s = float(view.run.settings["claim_timeout_s"])
+        holder = Claims(self.sweep, timeout_s).holder(view.run.run_id)
+        return holder is not None and holder.is_alive(timeout_s)
+
+    def _read_status(self, view: RunProgress) -> None:
         run_dir = self.sweep.run(view.run.run_id)
-        view.status = run_dir.status()
-        view.state = State(view.status["state"])
+        try:
+            found = os.stat(run_dir.status_file)
+        except FileNotFoundError:
+            return
+        # The same file, written over where the disk is full, has another time.
+        file = (found.st_mtime_ns, found.st_ino)
+        if file != view.file:
+            view.status = run_dir.status()
+            view.state, view.file = State(view.status["state"]), file
+
+    def _read_row(self, view: RunProgress) -> None:
+        metrics_file = self.sweep.run(view.run.run_id).metrics_file
         with suppress(ValueError):  # a broken line is told by the attempt that goes on from it
-            view.read_row(last_row(run_dir.metrics_file))
+            if self.of_others and not view.first_row:  # its speed is known from what it logged before
+                view.read_row(next(iter(last_rows(metrics_file, LATELY_ROWS)), None))
+            view.read_row(last_row(metrics_file))

@@ -23,10 +23,11 @@ def needs_work(run: PlannedRun, run_dir: RunDir, retry_failed_before: float | No
     Args:
         retry_failed_before: take failed runs whose failure is older than this (time.time()).
     """
-    return _has_work(run, run_dir.status(), retry_failed_before)
+    return has_work(run, run_dir.status(), retry_failed_before)
 
 
-def _has_work(run: PlannedRun, status: Mapping[str, Any], retry_failed_before: float | None = None) -> bool:
+def has_work(run: PlannedRun, status: Mapping[str, Any], retry_failed_before: float | None = None) -> bool:
+    """`needs_work` of a run whose status has been read."""
     state = State(status["state"])
     if state is State.done:
         return status.get("end") == "n_steps" and status.get("step", 0) < run.settings["n_steps"]
@@ -46,7 +47,7 @@ def unheeded(sweep: SweepDir, runs: Sequence[PlannedRun]) -> list[str]:
     for run in runs:
         run_dir = sweep.run(run.run_id)
         status = run_dir.status()
-        if State(status["state"]) not in ENDED or _has_work(run, status):
+        if State(status["state"]) not in ENDED or has_work(run, status):
             continue
         had = run_dir.settings() or {}
         other = [name for name, value in run.settings.items() if had.get(name, value) != value]

@@ -80,6 +80,11 @@ def ending(run_dir: RunDir) -> str:
     return at
 
 
+def some(n: int, noun: str) -> str:
+    """1 run, 3 runs."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def last_values(row: Mapping[str, Any]) -> str:
     """train loss 1.2e-05 acc 1.000, test loss 3.41 acc 0.312: of one row."""
     return ", ".join(

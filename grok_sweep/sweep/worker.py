@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from grok_sweep.machine import keep_freed_memory
 from grok_sweep.process_state import ProcessState
 from grok_sweep.run import Hooks, Progress, run_one
 from grok_sweep.store import PlannedRun, RunDir, State, SweepDir
+from grok_sweep.sweep.cancel import Cancelled
 from grok_sweep.sweep.claims import Claim, ClaimLost, Claims
 from grok_sweep.sweep.failures import Failures
 from grok_sweep.sweep.status import needs_work
@@ -26,6 +28,7 @@ def work(
     n_threads: int | None = None,
     retry_failed_before: float | None = None,
     failures_allowed: int | None = None,
+    asked: float | None = None,
     stop: Callable[[], bool] = lambda: False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, State | None]:
@@ -38,6 +41,8 @@ def work(
         n_threads: torch threads; None: as they are.
         retry_failed_before: take also runs that failed before this time (time.time()).
         failures_allowed: take no further run once so many have failed since the call; None: go on.
+        asked: time (time.time()) at which the launch of this worker was asked for; None: now. What was cancelled
+            since (python -m grok_sweep cancel) is left with its checkpoint, the rest of the sweep goes on.
         stop: asked between steps; True: checkpoint, leave.
         report: hears how far the present run is.
 
@@ -48,11 +53,16 @@ def work(
         torch.set_num_threads(n_threads)
     sweep_dir = SweepDir(sweep)
     planned, fresh = sweep_dir.planned(), ProcessState()
-    failures = Failures(sweep_dir, run_ids) if failures_allowed is not None else None
+    began = time.time() if asked is None else asked
+    failures = Failures(sweep_dir, run_ids, began) if failures_allowed is not None else None
+    cancelled = Cancelled(sweep_dir, began)
     left, found = list(run_ids), True
 
+    def leave() -> bool:
+        return stop() or cancelled.sweep()
+
     def enough() -> bool:
-        return stop() or (failures is not None and failures.count() >= (failures_allowed or 0))
+        return leave() or (failures is not None and failures.count() >= (failures_allowed or 0))
 
     while found and not enough():
         # Another pass as long as one found work: a run may have been left by a worker that died meanwhile.
@@ -61,11 +71,13 @@ def work(
             if enough():
                 break
             run = planned[run_id]
-            if not needs_work(run, sweep_dir.run(run_id), retry_failed_before):
+            if cancelled.run(run_id) or not needs_work(run, sweep_dir.run(run_id), retry_failed_before):
                 continue
             left.append(run_id)
             fresh.restore()
-            if _train(sweep_dir, run, retry_failed_before, stop, report):
+            if _train(
+                sweep_dir, run, retry_failed_before, lambda run_id=run_id: leave() or cancelled.run(run_id), report
+            ):
                 found = True
                 if failures is not None:
                     failures.ended(run_id)

@@ -22,7 +22,7 @@ from grok_sweep.sweep.worker import work
 
 def test_failures_of_others_count_too_and_looking_for_them_costs_little(tmp_path, monkeypatch):
     sweep, ids = plan_of(tmp_path, *(small_config(model=ModelConfig(init_seed=i)) for i in range(20)))
-    failures = Failures(sweep, ids)
+    failures = Failures(sweep, ids, time.time())
     assert failures.count() == 0
     sweep.run(ids[3]).path.mkdir()
     sweep.run(ids[3]).write_status(State.failed, step=0)
@@ -42,7 +42,7 @@ def test_of_failures_before_its_time_a_worker_makes_nothing(tmp_path):
     sweep.run(ids[0]).path.mkdir()
     sweep.run(ids[0]).write_status(State.failed, step=0)
     time.sleep(0.01)
-    assert Failures(sweep, ids).count() == 0
+    assert Failures(sweep, ids, time.time()).count() == 0
 
 
 def test_what_a_run_changes_in_its_process_the_next_one_does_not_find(tmp_path, monkeypatch):

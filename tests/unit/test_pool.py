@@ -41,6 +41,7 @@ def a_worker(
     n_threads: int,
     retry_failed_before: float | None,
     failures_allowed: int | None,
+    asked: float,
     gpu: str | None,
     parent: Connection,
     log: str,
@@ -75,6 +76,7 @@ def a_patient_worker(
     n_threads: int,
     retry_failed_before: float | None,
     failures_allowed: int | None,
+    asked: float,
     gpu: str | None,
     parent: Connection,
     log: str,
@@ -256,6 +258,7 @@ def test_a_worker_sees_its_gpu_alone(sweep: SweepDir, monkeypatch: pytest.Monkey
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_tell_what_is_visible, args=(str(sweep.path), writer))
     process.start()
+    writer.close()  # so that a process that dies is met as an end, not waited for
     assert reader.recv() == ("3", False)
     process.join()
 
@@ -267,7 +270,7 @@ def _tell_what_is_visible(sweep: str, writer: Connection) -> None:
         (os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.is_initialized())
     )
     reader, _ = multiprocessing.Pipe(duplex=False)
-    train_runs(sweep, [], 1, None, None, "3", reader, f"{sweep}/log")
+    train_runs(sweep, [], 1, None, None, 0.0, "3", reader, f"{sweep}/log")
 
 
 def test_threads_asked_for_in_the_environment_hold(monkeypatch: pytest.MonkeyPatch) -> None:

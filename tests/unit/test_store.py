@@ -392,10 +392,11 @@ def test_files_bear_the_names_of_the_contract(tmp_path: Path):
     files = {value.name for value in vars(run).values() if isinstance(value, Path)} - {tmp_path.name}
     assert files == {
         "settings.json", "metrics.jsonl", "summary.json", "status.json", "log.txt", "provenance.json",
-        "checkpoint.safetensors", "final_keys.jsonl", "measured.jsonl", "snapshots", "wandb",
+        "checkpoint.safetensors", "final_keys.jsonl", "measured.jsonl", "snapshots", "wandb", "cancel.json",
     }  # fmt: skip
     assert {value.name for value in vars(sweep).values()} - {tmp_path.name} == {
-        "plan.jsonl", "sweep.json", "provenance", "claims", "workers",
+        "plan.jsonl", "sweep.json", "provenance", "cancel.json", "claims", "workers", "submitit", "jobs.jsonl",
+        "runs.parquet", "metrics.parquet",
     }  # fmt: skip
 
 

@@ -1,0 +1,86 @@
+"""python -m grok_sweep retry: failed runs reopened under their claims; nobody is disturbed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_runs import assert_equal_runs, plan_of, small_config
+
+from grok_sweep.__main__ import main
+from grok_sweep.config import MeasuresConfig, ModelConfig
+from grok_sweep.run import Hooks
+from grok_sweep.store import State, SweepDir
+from grok_sweep.sweep import worker
+from grok_sweep.sweep.claims import Claims
+from grok_sweep.sweep.worker import work
+
+N_STEPS = 60
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch) -> SweepDir:
+    """A run that failed at a checkpoint, one that failed before any, one that is done."""
+    configs = [
+        small_config(n_steps=N_STEPS, model=ModelConfig(d_model=16, init_seed=seed), measures=MeasuresConfig())
+        for seed in range(3)
+    ]
+    sweep, (late, early, fine) = plan_of(tmp_path / "s", *configs)
+    run_one = worker.run_one
+
+    def failing(config, path, hooks):
+        if config.model.init_seed == 2:
+            return run_one(config, path, hooks)
+        if config.model.init_seed == 0:
+            n_calls = iter(range(20))
+            run_one(config, path, Hooks(hooks.check, lambda: next(n_calls, None) is None, hooks.report))
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(worker, "run_one", failing)
+    states = work(sweep.path, [late, early, fine])
+    assert list(states.values()) == [State.failed, State.failed, State.done]
+    monkeypatch.undo()
+    return sweep
+
+
+def test_failed_runs_go_on_from_their_checkpoints_with_the_next_worker(sweep: SweepDir, tmp_path, capsys) -> None:
+    late, early, fine = (run.run_id for run in sweep.plan())
+    before = sweep.run(fine).status()
+    assert main(["retry", str(sweep.path)]) == 0
+    assert "2 of 2 failed runs can be trained again" in capsys.readouterr().out
+    assert sweep.run(late).status() | {"updated": 0} == {
+        "state": "interrupted", "step": 20, "n_steps": N_STEPS, "end": None, "error": None, "updated": 0,
+    }  # fmt: skip
+    assert sweep.run(early).state() is State.planned
+    assert sweep.run(fine).status() == before
+    assert "retry asked for: interrupted, was failed" in sweep.run(late).log_file.read_text()
+    assert set(work(sweep.path, [late, early, fine]).values()) == {State.done}
+    assert "resumed at step 20" in sweep.run(late).log_file.read_text()
+    undisturbed, _ = plan_of(
+        tmp_path / "u", small_config(n_steps=N_STEPS, model=ModelConfig(d_model=16), measures=MeasuresConfig())
+    )
+    work(undisturbed.path, [late])
+    assert_equal_runs(sweep.run(late), undisturbed.run(late))
+
+
+def test_a_run_that_somebody_holds_is_left_alone(sweep: SweepDir, capsys) -> None:
+    late, early, _ = (run.run_id for run in sweep.plan())
+    claim = Claims(sweep, 300.0).take(late)
+    assert claim is not None
+    before = sweep.run(late).status()
+    assert main(["retry", str(sweep.path)]) == 1
+    told = capsys.readouterr()
+    assert f"{late}: left alone, somebody works on it" in told.err
+    assert "1 of 2 failed runs" in told.out
+    assert "1 worker is at work here" in told.out
+    assert sweep.run(late).status() == before
+    claim.check()  # still the holder's
+    assert sweep.run(early).state() is State.planned
+
+
+def test_one_run_by_its_folder_or_first_digits(sweep: SweepDir, capsys) -> None:
+    late, early, fine = (run.run_id for run in sweep.plan())
+    assert main(["retry", str(sweep.path / late[:6])]) == 0
+    assert sweep.run(early).state() is State.failed
+    assert main(["retry", str(sweep.path / fine)]) == 0
+    assert f"nothing to retry: {fine} is done" in capsys.readouterr().out
