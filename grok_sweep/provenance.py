@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from grok_sweep.store import RunDir, read_json, write_json
+from grok_sweep.store import CODE_RECORD, RunDir, read_json, write_json
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -30,8 +30,13 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def code_version() -> dict[str, Any]:
-    """Commit of this checkout and whether it was changed; commit None outside git."""
+    """Commit of this checkout and whether it was changed; commit None outside git.
+
+    Of a copy of the code, as queued jobs run it, what was noted when it was made: it lies inside another checkout.
+    """
     here = Path(__file__).resolve().parent
+    if (recorded := read_json(here.parent / CODE_RECORD)) is not None:
+        return recorded
 
     def git(*words: str) -> str | None:
         try:

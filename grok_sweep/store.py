@@ -59,6 +59,9 @@ class SweepDir:
         self.plan_file = self.path / "plan.jsonl"
         self.claims = self.path / "claims"
         self.workers = self.path / "workers"
+        self.submitit = self.path / "submitit"
+        self.jobs_file = self.submitit / "jobs.jsonl"
+        self.code = self.path / "code"
 
     def run(self, run_id: str) -> RunDir:
         return RunDir(self.path / run_id)
@@ -97,6 +100,10 @@ class SweepDir:
             if line.keys() >= {"run_id", "settings", "axes"}
         }
         return list(runs.values())
+
+
+CODE_RECORD = "code.json"
+"""In a copy of the code: of which commit it is."""
 
 
 class RunDir:

@@ -102,6 +102,10 @@ class Claims:
             return None
         return Claim(folder, generation + 1, self._timeout_s)
 
+    def free(self, run_id: str, holder: Holder) -> None:
+        """Free a run whose holder is known to be gone, before its heartbeat tells; if it lives, it notices."""
+        _make(self._folder / run_id / _name(holder.generation + 1), {"released": True})
+
     def holder(self, run_id: str) -> Holder | None:
         """Who holds the run now, alive or not; None where it is free."""
         folder = self._folder / run_id

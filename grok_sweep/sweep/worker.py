@@ -25,6 +25,7 @@ def work(
     n_threads: int | None = None,
     retry_failed_before: float | None = None,
     failures_allowed: int | None = None,
+    asked: float | None = None,
     stop: Callable[[], bool] = lambda: False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, State | None]:
@@ -36,7 +37,8 @@ def work(
         sweep: the sweep's folder; the runs stand in its plan.
         n_threads: torch threads; None: as they are.
         retry_failed_before: take also runs that failed before this time (time.time()).
-        failures_allowed: take no further run once so many have failed since the call; None: go on.
+        failures_allowed: take no further run once so many have failed since `asked`; None: go on.
+        asked: time (time.time()) at which the launch of this worker was asked for; None: now.
         stop: asked between steps; True: checkpoint, leave.
         report: hears how far the present run is.
 
@@ -47,7 +49,7 @@ def work(
         torch.set_num_threads(n_threads)
     sweep_dir = SweepDir(sweep)
     planned = {run.run_id: run for run in sweep_dir.plan()}
-    began, found = time.time(), True
+    began, found = time.time() if asked is None else asked, True
 
     def enough() -> bool:
         return stop() or (
