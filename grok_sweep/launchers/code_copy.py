@@ -32,7 +32,7 @@ def copy_code(sweep: SweepDir, project: Path, runs: Iterable[PlannedRun]) -> Pat
         project: the folder of launch.py.
         runs: what their settings name by a dotted path is copied too.
     """
-    files = dict(_project_files(project, sweep.path.resolve().parent))
+    files = dict(_project_files(project, sweep.path.resolve()))
     if not PACKAGE.is_relative_to(project):
         files |= {file.relative_to(PACKAGE.parent): file for file in sorted(PACKAGE.rglob("*.py"))}
     for module in sorted(own_modules(runs)):
@@ -54,7 +54,7 @@ def own_modules(runs: Iterable[PlannedRun]) -> set[str]:
     return {path.partition(".")[0] for path in paths}
 
 
-def _project_files(project: Path, root: Path) -> Iterator[tuple[Path, Path]]:
+def _project_files(project: Path, sweep: Path) -> Iterator[tuple[Path, Path]]:
     """(name inside the project, file): what git tracks or would, as it is now; else what is beside launch.py."""
     names = _git(project, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if names is not None:
@@ -62,9 +62,10 @@ def _project_files(project: Path, root: Path) -> Iterator[tuple[Path, Path]]:
     else:
         folders = ("grok_sweep", "hydra_plugins", "analysis", "conf")
         found = [*project.glob("*"), *(file for folder in folders for file in (project / folder).rglob("*"))]
+    # Runs inside the project, where git does not ignore them, would bring along copies of copies.
+    runs = sweep.parent if project in sweep.parent.parents else sweep
     for file in found:
-        # Runs inside the project, where git does not ignore them, would bring along copies of copies.
-        if file.suffix in SUFFIXES and file.is_file() and (root == project or not file.is_relative_to(root)):
+        if file.suffix in SUFFIXES and file.is_file() and not file.is_relative_to(runs):
             yield file.relative_to(project), file
 
 

@@ -47,7 +47,9 @@ class SlurmLauncher(PlanLauncher, Launcher):
     def __init__(self, **settings: Any) -> None:
         known = {f.name for f in fields(SlurmSettings)}
         self._unknown = sorted(set(settings) - known)
-        self.settings = SlurmSettings(**{n: _plain(value) for n, value in settings.items() if n in known})
+        self.settings = SlurmSettings()
+        for name in known & set(settings):  # of whatever type: problems() says what is wrong with it
+            setattr(self.settings, name, _plain(settings[name]))
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra hands over what it composed; nothing of it is needed."""
@@ -82,6 +84,11 @@ class SlurmLauncher(PlanLauncher, Launcher):
                 f"{len(sizes)}, or fewer hydra.launcher.n_workers"
             )
         return found
+
+    def shares(self, plan: Plan) -> tuple[int, int]:
+        """Workers that train these runs at a time, and torch threads of each."""
+        n = self.settings.n_workers_for(len(plan.runs))
+        return min(n, self.settings.array_parallelism or n), self.settings.cpus_per_task
 
     def train(self, plan: Plan) -> int:
         """Submit workers for what is left; with wait=true stay until they have left. Returns the exit code."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import re
@@ -32,7 +31,15 @@ TEN_YEARS_MIN = 10 * 365 * 24 * 60
 """The local executor knows no time limit that is none."""
 _ONLY_NOW = ("(down, drained or reserved)", "(inactive or drain)")
 """What `sbatch --test-only` refuses and sbatch queues."""
-_LIMIT = re.compile(r"limit|QOS|MaxSubmit|MaxJobs|too many", re.IGNORECASE)
+KILLED_RESTARTS = 3
+"""A worker that was killed, as when memory runs out, is started again while its job had fewer restarts than this."""
+_AFTER_A_KILL = f"""\
+status=$?
+job=${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}${{SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}
+[ $status != 137 ] || [ ${{SLURM_RESTART_COUNT:-0}} -ge {KILLED_RESTARTS} ] || scontrol requeue $job
+exit $status"""
+"""Shell lines behind the worker. At a time limit or scancel they do not come to be read: the job's shell is gone."""
+_LIMIT = re.compile(r"job submit limit|MaxSubmit|temporarily un", re.IGNORECASE)
 
 
 class NotSubmitted(Exception):
@@ -173,7 +180,7 @@ def _slurm_executor(
     executor = SlurmExecutor(folder, max_num_timeout=0)
     exports = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
     parameters = settings.sbatch_parameters(sweep, at_a_time)
-    executor.update_parameters(**parameters, setup=[*settings.setup, *exports])
+    executor.update_parameters(**parameters, setup=[*settings.setup, *exports], teardown=_AFTER_A_KILL.splitlines())
     return executor
 
 
@@ -243,7 +250,7 @@ def in_queue(job_ids: Sequence[str]) -> list[str] | None:
     """Those of the arrays that have a job waiting or running; None where SLURM does not answer."""
     try:
         done = subprocess.run(
-            ["squeue", "-h", "-u", getpass.getuser(), "-o", "%F"], capture_output=True, text=True, timeout=60
+            ["squeue", "-h", "-u", str(os.getuid()), "-o", "%F"], capture_output=True, text=True, timeout=60
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -23,6 +23,10 @@ from grok_sweep.sweep.status import needs_work
 LOCAL_RESTART = 144
 """Exit code at which submitit's local executor starts a worker again; five times at most."""
 LOCAL_RESTARTS = 5
+MAX_DEATHS = 3
+"""A run that killed so many workers of one launch is failed."""
+CLOCK_S = 0.1
+"""How much a file's time may be off."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def train_ordered(order_file: str) -> None:
     signals.install()
     order = Order.read(Path(order_file))
     job = Job(Path(order_file).parent, order)
-    job.free_what_it_held_before()
+    job.clear_up_after_earlier_attempts()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(order.n_threads)  # torch reads them when it is imported
     trained = _train(order, signals)
@@ -151,7 +155,8 @@ def _some_died(sweep: SweepDir, held: list[PlannedRun], signals: Signals) -> boo
             if holder is not None and not holder.is_alive(timeout_s):
                 print(f"{run.run_id} was left by {describe(holder)}", flush=True)
                 return True
-            if holder is not None and not holder.is_here() and holder.age_s >= time.monotonic() - began:
+            since = time.monotonic() - began - CLOCK_S
+            if holder is not None and not holder.is_here() and holder.age_s >= since:
                 still.append(run)
         waiting = still
         if waiting:
@@ -174,17 +179,36 @@ class Job:
     def say(self, line: str) -> None:
         print(f"worker {self.id}: {line}", flush=True)
 
-    def free_what_it_held_before(self) -> None:
-        """A requeued job's earlier attempt is over, whatever became of its machine: no heartbeat is waited for."""
+    def clear_up_after_earlier_attempts(self) -> None:
+        """A requeued job's earlier attempt is over, whatever became of its machine: its run waits for no heartbeat.
+
+        One that killed its worker again and again is failed, so that the others get their turn.
+        """
         if not self._before:
             return
-        claims = Claims(self._sweep, 1.0)
         earlier = [(attempt["machine"], attempt["pid"], attempt["started"]) for attempt in self._before]
         self.say(f"attempt {len(earlier) + 1} of this job")
-        for run_id in self._order.run_ids:
-            holder = claims.holder(run_id)
+        wanted = set(self._order.run_ids)
+        for run in self._sweep.plan():
+            if run.run_id not in wanted or not _needs_work(self._sweep, run, self._order):
+                continue
+            claims = Claims(self._sweep, float(run.settings["claim_timeout_s"]))
+            holder = claims.holder(run.run_id)
             if holder is not None and _identity(holder) in earlier:
-                claims.free(run_id, holder)
+                claims.free(run.run_id, holder)
+            if (deaths := claims.deaths(run.run_id, self._order.asked)) >= MAX_DEATHS:
+                self._give_up(run, claims, deaths)
+
+    def _give_up(self, run: PlannedRun, claims: Claims, deaths: int) -> None:
+        claim = claims.take(run.run_id)
+        if claim is None:
+            return
+        run_dir = self._sweep.run(run.run_id)
+        error = f"killed its worker {deaths} times, as when memory runs out"
+        run_dir.log(f"failed: {error}")
+        step = run_dir.status().get("step", 0)
+        run_dir.write_status(State.failed, step=step, n_steps=run.settings["n_steps"], end=None, error=error)
+        claim.release()
 
     def failed(self) -> list[str]:
         """The runs of the order that failed since it was given."""

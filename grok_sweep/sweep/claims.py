@@ -104,7 +104,30 @@ class Claims:
 
     def free(self, run_id: str, holder: Holder) -> None:
         """Free a run whose holder is known to be gone, before its heartbeat tells; if it lives, it notices."""
-        _make(self._folder / run_id / _name(holder.generation + 1), {"released": True})
+        _make(self._folder / run_id / _name(holder.generation + 1), {"released": True, "died": True})
+
+    def deaths(self, run_id: str, since: float) -> int:
+        """How many processes died with this run, of those that gave a sign of life after `since` (Unix time)."""
+        folder = self._folder / run_id
+        holders = [self._holder(folder, generation) for generation in range(1, _latest(folder) + 1)]
+        n = 0
+        for holder, successor in zip(holders, [*holders[1:], None], strict=True):
+            if holder is None or time.time() - holder.age_s < since:
+                continue
+            is_last = holder.generation == len(holders)
+            n += (
+                not holder.is_alive(self._timeout_s)
+                if is_last
+                else successor is not None or self._died(folder, holder)
+            )
+        return n
+
+    def _died(self, folder: Path, holder: Holder) -> bool:
+        """Whether the record behind it says so; else it released the run."""
+        try:
+            return "died" in json.loads((folder / _name(holder.generation + 1)).read_bytes())
+        except ValueError:
+            return False
 
     def holder(self, run_id: str) -> Holder | None:
         """Who holds the run now, alive or not; None where it is free."""

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -27,6 +28,8 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "runuser")
 CPUS = 4
 """Told to SLURM, whatever the machine has: several workers at a time are wanted, fast ones are not."""
 START_S = 60
+BOOT_S = 13
+"""A node that is back sooner is not taken for one that lost its jobs: BatchStartTimeout and 10 s."""
 
 CONF = """\
 ClusterName=tests
@@ -51,6 +54,7 @@ JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
 ReturnToService=2
 KillWait=5
+BatchStartTimeout=1
 MaxArraySize={max_array_size}
 SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
@@ -116,13 +120,20 @@ class Cluster:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """All at once and without a word, as when the machine goes down: daemons, and what they run."""
-        pids = [self._pid("munge/pid"), self._pid("slurmctld.pid"), self._pid("slurmd.pid")]
-        jobs = _tree_below([pid for pid in pids[2:] if pid]) | _steps_of(self.folder)
-        for pid in [*(pid for pid in pids if pid), *jobs]:
+        """The node goes down, without a word to its jobs; the controller saves what it knows before it leaves.
+
+        (Killed outright it forgets its last seconds, jobs that were submitted in them included.)
+        """
+        self._end([self._pid("slurmctld.pid")], signal.SIGTERM)
+        slurmd = [self._pid("slurmd.pid")]
+        self._end([*slurmd, *_tree_below(slurmd), *_steps_of(self.folder), self._pid("munge/pid")], signal.SIGKILL)
+
+    @staticmethod
+    def _end(pids: list[int | None], number: signal.Signals) -> None:
+        for pid in filter(None, pids):
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        for pid in (pid for pid in pids if pid):
+                os.kill(pid, number)
+        for pid in filter(None, pids):
             _wait_until_gone(pid)
 
     def ask(self, *words: str) -> str:
@@ -177,8 +188,8 @@ def _parents() -> dict[int, int]:
     return found
 
 
-def _tree_below(roots: list[int]) -> set[int]:
-    parents, found, level = _parents(), set(), set(roots)
+def _tree_below(roots: Sequence[int | None]) -> set[int]:
+    parents, found, level = _parents(), set(), set(filter(None, roots))
     while level := {pid for pid, parent in parents.items() if parent in level} - found:
         found |= level
     return found

@@ -7,17 +7,19 @@ import shlex
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from cluster import BOOT_S
 from slurm_sweep import OWN, ROOT, Sweep
 
 from grok_sweep.store import State
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
-NAP_S = 0.05
-"""Seconds a row: a run of some 10 s."""
+NAP_S = 0.03
+"""Seconds a row: runs of some 5 s."""
 SIX = ["frac=0.3,0.4", "seed=range(0,3)"]
 TWO = ["frac=0.3,0.4"]
 
@@ -117,11 +119,25 @@ def test_sigkill_of_a_worker(sweep: Sweep):
     sweep.launch(*SIX, workers(2), nap_s=NAP_S)
     sweep.until_training(2)
     victim, other = sweep.jobs()
-    os.kill(sweep.pids()[victim], signal.SIGKILL)
+    killed = sweep.pids()[victim]
+    os.kill(killed, signal.SIGKILL)
     sweep.until_over()
-    assert sweep.job(victim)["JobState"] == "FAILED"
-    assert sweep.job(other)["JobState"] == "COMPLETED"
+    assert (sweep.job(victim)["Restarts"], sweep.job(other)["Restarts"]) == ("1", "0")
+    assert sweep.pids()[victim] != killed
     sweep.assert_as_undisturbed()
+
+
+def test_a_run_that_kills_every_worker_ends(sweep: Sweep):
+    """As when memory runs out: it is failed after three deaths, and the other run gets its turn."""
+    sweep.environment["KILL_AT"] = str(int(0.4 * 23**2))
+    sweep.launch("frac=0.4,0.3", workers(1))
+    sweep.until_over(300)
+    (job,) = sweep.jobs()
+    assert sweep.job(job)["Restarts"] == "3"
+    assert sweep.job(job)["ExitCode"] == "1:0"
+    killer, other = sweep.runs
+    assert sweep.folder.run(killer.run_id).status()["error"].startswith("killed its worker 3 times")
+    assert sweep.folder.run(other.run_id).state() is State.done
 
 
 def test_restart_of_everything(sweep: Sweep):
@@ -131,6 +147,7 @@ def test_restart_of_everything(sweep: Sweep):
     assert sweep.cluster is not None
     sweep.cluster.stop()
     assert not any(os.path.exists(f"/proc/{pid}") for pid in before.values())
+    time.sleep(BOOT_S)
     sweep.cluster.start()
     sweep.until_over()
     assert {sweep.job(job)["Restarts"] for job in sweep.jobs()} == {"1"}

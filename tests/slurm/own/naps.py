@@ -1,6 +1,7 @@
 """Measures of a user's own, found by PYTHONPATH: one takes its time where the test wants it, one fails."""
 
 import os
+import signal
 import time
 
 
@@ -11,7 +12,9 @@ def nap(evaluation) -> float:
 
 
 def touchy(evaluation) -> float:
-    """Fails the runs of FAIL_AT training pairs."""
+    """Fails the runs of FAIL_AT training pairs, and kills the worker of those of KILL_AT."""
+    if str(evaluation.task.n_train) == os.environ.get("KILL_AT"):
+        os.kill(os.getpid(), signal.SIGKILL)
     if str(evaluation.task.n_train) == os.environ.get("FAIL_AT"):
         raise ArithmeticError(f"{evaluation.task.n_train} pairs are too many")
     return 2.0
