@@ -7,12 +7,14 @@ in a file. Imports no torch before the handlers of signals are in place.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
@@ -170,10 +172,12 @@ class Job:
     def __init__(self, folder: Path, order: Order, environment: Mapping[str, str] = os.environ) -> None:
         self._order = order
         self._sweep = SweepDir(order.sweep)
+        self._is_on_slurm = order.cluster == "slurm"
+        self._began = time.time()
         self.id = job_id(environment)
         file = folder / f"{self.id}_attempts.json"
         self._before: list[dict[str, object]] = (read_json(file) or {"attempts": []})["attempts"]
-        me = {"machine": this_machine(), "pid": os.getpid(), "started": process_start(os.getpid()), "at": time.time()}
+        me = {"machine": this_machine(), "pid": os.getpid(), "started": process_start(os.getpid()), "at": self._began}
         write_json(file, {"attempts": [*self._before, me]})
 
     def say(self, line: str) -> None:
@@ -238,7 +242,7 @@ class Job:
             self.say(
                 "no step was made in that time: it would be the same again. Give a larger hydra.launcher.timeout_min"
             )
-        elif self._order.cluster != "local":
+        elif self._is_on_slurm:
             self._requeue()
         elif len(self._before) < LOCAL_RESTARTS:
             self.say("starting again")
@@ -248,11 +252,9 @@ class Job:
 
     def go_on_if_preempted(self) -> None:
         """Where preemption cancels (PreemptMode=CANCEL) a job ends unless it asks; after scancel it stays ended."""
-        if (
-            self._order.cluster == "slurm"
-            and self.has_work()
-            and "JobState=PREEMPTED" in _scontrol("show", "job", self.id)
-        ):
+        # The state is COMPLETING in all of these cases. A preemption of an earlier attempt may still stand there.
+        found = re.search(r"\bPreemptTime=(\d\S*)", _scontrol("show", "job", self.id)) if self._is_on_slurm else None
+        if found and datetime.fromisoformat(found[1]).timestamp() >= self._began - 1 and self.has_work():
             self._requeue()
 
     def _requeue(self) -> None:

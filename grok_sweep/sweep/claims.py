@@ -109,25 +109,16 @@ class Claims:
     def deaths(self, run_id: str, since: float) -> int:
         """How many processes died with this run, of those that gave a sign of life after `since` (Unix time)."""
         folder = self._folder / run_id
-        holders = [self._holder(folder, generation) for generation in range(1, _latest(folder) + 1)]
-        n = 0
-        for holder, successor in zip(holders, [*holders[1:], None], strict=True):
+        n, latest = 0, _latest(folder)
+        for generation in range(1, latest + 1):
+            holder = self._holder(folder, generation)
             if holder is None or time.time() - holder.age_s < since:
                 continue
-            is_last = holder.generation == len(holders)
-            n += (
-                not holder.is_alive(self._timeout_s)
-                if is_last
-                else successor is not None or self._died(folder, holder)
-            )
+            if generation == latest:
+                n += not holder.is_alive(self._timeout_s)
+            else:  # somebody took it over, or freed it in the dead one's stead; else it was released
+                n += self._holder(folder, generation + 1) is not None or _says_died(folder / _name(generation + 1))
         return n
-
-    def _died(self, folder: Path, holder: Holder) -> bool:
-        """Whether the record behind it says so; else it released the run."""
-        try:
-            return "died" in json.loads((folder / _name(holder.generation + 1)).read_bytes())
-        except ValueError:
-            return False
 
     def holder(self, run_id: str) -> Holder | None:
         """Who holds the run now, alive or not; None where it is free."""
@@ -184,6 +175,13 @@ def _make(file: Path, record: dict[str, object]) -> bool:
     finally:
         temporary.unlink(missing_ok=True)
     return True
+
+
+def _says_died(file: Path) -> bool:
+    try:
+        return "died" in json.loads(file.read_bytes())
+    except ValueError:
+        return False
 
 
 def _now(folder: Path) -> float:

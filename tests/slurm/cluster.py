@@ -28,8 +28,6 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "runuser")
 CPUS = 4
 """Told to SLURM, whatever the machine has: several workers at a time are wanted, fast ones are not."""
 START_S = 60
-BOOT_S = 13
-"""A node that is back sooner is not taken for one that lost its jobs: BatchStartTimeout and 10 s."""
 
 CONF = """\
 ClusterName=tests
@@ -54,7 +52,7 @@ JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
 ReturnToService=2
 KillWait=5
-BatchStartTimeout=1
+SlurmdTimeout=20
 MaxArraySize={max_array_size}
 SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
@@ -97,36 +95,47 @@ class Cluster:
         return {"SLURM_CONF": str(self.conf)}
 
     def start(self) -> None:
-        """The daemons, from nothing or after `stop`: then with the state that they left."""
+        self.start_controller()
+        self.start_node()
+
+    def start_controller(self) -> None:
+        """munged and slurmctld, from nothing or with the state that `stop` left."""
         if not self.conf.exists():
             self._make()
         munge = self.folder / "munge"
-        # munged refuses to run as root; and a socket left by one that was killed is in its way.
+        # munged refuses to run as root; a socket left by one that was killed is in its way but for --force.
         self._run(
             "runuser", "-u", "munge", "--", "munged", "--force",
             f"--socket={munge}/socket", f"--key-file={munge}/key", f"--pid-file={munge}/pid",
             f"--log-file={munge}/log", f"--seed-file={munge}/seed",
         )  # fmt: skip
         self._run("slurmctld", "-f", str(self.conf))
+
+    def start_node(self) -> None:
         self._run("slurmd", "-f", str(self.conf), "-N", _host())
-        deadline = time.monotonic() + START_S
-        while (state := self.ask("sinfo", "-h", "-p", "main", "-o", "%T").strip()) not in (
-            "idle",
-            "mixed",
-            "allocated",
-        ):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the node is {state!r} after {START_S} s; logs: {self.folder}")
-            time.sleep(0.2)
+        self.wait_for_node("idle", "mixed", "allocated")
 
     def stop(self) -> None:
-        """The node goes down, without a word to its jobs; the controller saves what it knows before it leaves.
+        """All at once; the controller saves what it knows before it leaves.
 
         (Killed outright it forgets its last seconds, jobs that were submitted in them included.)
         """
         self._end([self._pid("slurmctld.pid")], signal.SIGTERM)
+        self.kill_node()
+        self._end([self._pid("munge/pid")], signal.SIGKILL)
+
+    def kill_node(self) -> None:
+        """slurmd and all jobs, without a word, as when the power goes."""
         slurmd = [self._pid("slurmd.pid")]
-        self._end([*slurmd, *_tree_below(slurmd), *_steps_of(self.folder), self._pid("munge/pid")], signal.SIGKILL)
+        self._end([*slurmd, *_tree_below(slurmd), *_steps_of(self.folder)], signal.SIGKILL)
+
+    def wait_for_node(self, *states: str) -> None:
+        """Until the controller says that the node is in one of these states."""
+        deadline = time.monotonic() + START_S
+        while (state := self.ask("sinfo", "-h", "-p", "main", "-o", "%T").strip()) not in states:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the node is {state!r} after {START_S} s; logs: {self.folder}")
+            time.sleep(0.2)
 
     @staticmethod
     def _end(pids: list[int | None], number: signal.Signals) -> None:
@@ -214,7 +223,8 @@ def _wait_until_gone(pid: int) -> None:
 
 def main() -> int:
     if sys.argv[1:] == ["install"]:
-        install()
+        if missing() is not None:
+            install()
         return 0
     match sys.argv[1:]:
         case ["start", folder]:

@@ -7,11 +7,9 @@ import shlex
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from cluster import BOOT_S
 from slurm_sweep import OWN, ROOT, Sweep
 
 from grok_sweep.store import State
@@ -140,6 +138,19 @@ def test_a_run_that_kills_every_worker_ends(sweep: Sweep):
     assert sweep.folder.run(other.run_id).state() is State.done
 
 
+def test_a_node_dies(sweep: Sweep):
+    """And comes back, once the controller has taken note."""
+    sweep.launch(*SIX, workers(2), nap_s=NAP_S)
+    sweep.until_training(2)
+    assert sweep.cluster is not None
+    sweep.cluster.kill_node()
+    sweep.cluster.wait_for_node("down", "down*")
+    sweep.cluster.start_node()
+    sweep.until_over()
+    assert {sweep.job(job)["Restarts"] for job in sweep.jobs()} == {"1"}
+    sweep.assert_as_undisturbed()
+
+
 def test_restart_of_everything(sweep: Sweep):
     sweep.launch(*SIX, workers(2), nap_s=NAP_S)
     sweep.until_training(2)
@@ -147,8 +158,9 @@ def test_restart_of_everything(sweep: Sweep):
     assert sweep.cluster is not None
     sweep.cluster.stop()
     assert not any(os.path.exists(f"/proc/{pid}") for pid in before.values())
-    time.sleep(BOOT_S)
-    sweep.cluster.start()
+    sweep.cluster.start_controller()
+    sweep.cluster.wait_for_node("down", "down*")
+    sweep.cluster.start_node()
     sweep.until_over()
     assert {sweep.job(job)["Restarts"] for job in sweep.jobs()} == {"1"}
     sweep.assert_as_undisturbed()
@@ -238,7 +250,7 @@ def test_a_launch_from_inside_a_job(sweep: Sweep, tmp_path: Path):
 
 
 def test_what_sbatch_would_refuse_is_refused_before_any_work(sweep: Sweep):
-    said = sweep.launch(*TWO, "hydra.launcher.partition=nope", "hydra.launcher.gpus_per_node=1", exit_code=2)
+    said = sweep.launch(*TWO, "hydra.launcher.partition=nope", exit_code=2)
     assert "SLURM would refuse such a job:" in said
     assert "invalid partition specified: nope" in said
     assert not sweep.folder.path.exists()
