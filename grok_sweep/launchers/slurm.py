@@ -130,13 +130,17 @@ class SlurmLauncher(PlanLauncher, Launcher):
 
     def _submit(self, plan: Plan, folder: Path, n_workers: int) -> Callable[[], bool] | None:
         """The arrays; whether one of their jobs is left, as a function. None where SLURM took none."""
+        if earlier := slurm_jobs.in_queue(slurm_jobs.submitted(plan.sweep)):
+            print(
+                f"note: workers of earlier launches are in the queue too: job {', '.join(earlier)}", file=sys.stderr
+            )
         sizes = self._array_sizes(n_workers)
         arrays: list[slurm_jobs.Array] = []
         why = "a limit on submitted jobs"
         try:
-            arrays.extend(
-                slurm_jobs.submit_to_slurm(self.settings, plan.sweep, folder, sizes, self._environment(plan))
-            )
+            environment = self._environment(plan)
+            for array in slurm_jobs.submit_to_slurm(self.settings, plan.sweep, folder, sizes, environment):
+                arrays.append(array)  # those before one that is refused are at work
         except slurm_jobs.NotSubmitted as error:
             why = str(error)
         n_taken = sum(array.n_workers for array in arrays)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from grok_sweep.launchers.slurm_settings import SlurmSettings
 from grok_sweep.launchers.slurm_worker import train_ordered
-from grok_sweep.store import SweepDir, naming
+from grok_sweep.store import SweepDir, naming, read_jsonl
 
 if TYPE_CHECKING:
     import submitit
@@ -244,6 +244,12 @@ def _on_their_own(log_file: Path) -> Iterator[None]:
 
 
 # --- afterwards ---------------------------------------------------------------------------------------------
+
+
+def submitted(sweep: SweepDir) -> list[str]:
+    """SLURM's ids of all arrays of this sweep, those that are over too."""
+    lines = read_jsonl(sweep.jobs_file, strict=False)
+    return [line["job_id"] for line in lines if line["cluster"] == "slurm"]
 
 
 def in_queue(job_ids: Sequence[str]) -> list[str] | None:

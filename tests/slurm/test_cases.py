@@ -263,36 +263,3 @@ def test_threads_are_the_jobs_cores(sweep: Sweep):
     assert sweep.job(job)["NumCPUs"] == "2"
     provenance = sweep.folder.run(sweep.runs[0].run_id).provenance_file.read_text()
     assert '"n_threads": 2' in provenance
-
-
-# --- without a cluster --------------------------------------------------------------------------------------
-
-
-def test_local_workers_outlive_the_launch_and_go_on_after_usr2(local_sweep: Sweep):
-    sweep = local_sweep
-    words = sweep.command(*SIX, workers(2), "hydra.launcher.wait=true")
-    launch = subprocess.Popen(
-        words, cwd=sweep.project, env=sweep.surroundings(NAP_S), stdout=subprocess.DEVNULL, start_new_session=True
-    )
-    sweep.until_training(2)
-    assert len(sweep.jobs()) == 2
-    before = sweep.pids()
-    os.killpg(launch.pid, signal.SIGINT)
-    assert launch.wait() == 130
-    assert all(os.path.exists(f"/proc/{pid}") for pid in before.values())
-    victim, other = sweep.jobs()
-    os.kill(before[victim], signal.SIGUSR2)
-    sweep.until(lambda: sweep.pids()[victim] != before[victim], "another attempt of this worker", 20)
-    os.kill(before[other], signal.SIGTERM)
-    sweep.until(lambda: set(sweep.states()) == {State.done}, "all done")
-    assert "starting again" in sweep.logs()
-    assert "was told to leave" in sweep.logs()
-    sweep.assert_as_undisturbed()
-
-
-def test_a_local_launch_leaves_at_once(local_sweep: Sweep):
-    said = local_sweep.launch(*TWO, workers(1), nap_s=NAP_S)
-    assert "started: 1 worker on this machine" in said
-    assert State.done not in local_sweep.states()
-    local_sweep.until(lambda: set(local_sweep.states()) == {State.done}, "all done")
-    local_sweep.assert_as_undisturbed()
