@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: sweep test test-slow bench check install
+.PHONY: sweep test test-slow test-slurm bench check install
 
 sweep: $(INSTALLED)
 	$(BIN)/python launch.py -m wd=0.1,1.0 frac=0.2,0.3,0.5 experiment=quick
@@ -16,6 +16,10 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+# On a SLURM of one node that the tests start: root, and Debian's packages (tests/slurm/cluster.py install gets them).
+test-slurm: $(INSTALLED)
+	$(BIN)/python -m pytest -m slurm tests/slurm
 
 # Some minutes, on a machine that does nothing else; writes bench.json.
 bench: $(INSTALLED)

@@ -12,13 +12,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from grok_sweep.store import SweepDir, write_atomic
+from grok_sweep.store import SweepDir, read_json, write_atomic
 
 MOST_BYTES = 1_000_000
 """Of a patch; the rest is cut off, and said to be."""
 OF_CODE = (".py", ".yaml", ".yml", ".toml")
 """Untracked files that belong to the code."""
 GIT_S = 10.0
+RECORD = "code.json"
+"""In a copy of the code: what Code.facts says of the checkout."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,20 @@ class Code:
     Attributes:
         commit: None outside git.
         patch: from the commit to what was there, untracked files of code included; b"" where nothing was changed.
+        record: of a copy of a checkout, what was noted when it was made.
     """
 
     commit: str | None
     patch: bytes = b""
+    record: dict[str, Any] | None = None
 
     def facts(self, folder: Path) -> dict[str, Any]:
         """For provenance.json and sweep.json: the commit, whether it was changed, and by which patch.
 
         The patch is written into the folder (a sweep's), once: its hash is its name. Null where it cannot be written.
         """
+        if self.record is not None:
+            return self.record
         if self.commit is None:
             return {"commit": None, "changed": None, "diff": None}
         facts: dict[str, Any] = {"commit": self.commit, "changed": bool(self.patch), "diff": None}
@@ -56,8 +62,13 @@ _CUT = f"\n# cut: a patch is kept to {MOST_BYTES} bytes\n".encode()
 
 @lru_cache(maxsize=1)
 def code() -> Code:
-    """The checkout as it is when this is first asked: close to the imports, as edits may follow."""
-    return code_at(Path(__file__).resolve())
+    """The checkout as it is when this is first asked: close to the imports, as edits may follow.
+
+    A copy of the code, as queued jobs run it, lies inside another checkout, and says itself of which it is.
+    """
+    here = Path(__file__).resolve()
+    record = read_json(here.parent.parent / RECORD)
+    return code_at(here) if record is None else Code(record["commit"], record=record)
 
 
 def code_at(file: Path) -> Code:

@@ -68,6 +68,7 @@ class SweepDir:
         self.jobs_file = self.submitit / "jobs.jsonl"
         self.runs_parquet = self.path / "runs.parquet"
         self.metrics_parquet = self.path / "metrics.parquet"
+        self.code = self.path / "code"
 
     def run(self, run_id: str) -> RunDir:
         return RunDir(self.path / run_id)

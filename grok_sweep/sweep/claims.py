@@ -134,6 +134,24 @@ class Claims:
             raise
         claim.release()
 
+    def free(self, run_id: str, holder: Holder) -> None:
+        """Free a run whose holder is known to be gone, before its heartbeat tells; if it lives, it notices."""
+        _make(self._folder / run_id / _name(holder.generation + 1), {"released": True, "died": True})
+
+    def deaths(self, run_id: str, since: float) -> int:
+        """How many processes died with this run, of those that gave a sign of life after `since` (Unix time)."""
+        folder = self._folder / run_id
+        n, latest = 0, _latest(folder)
+        for generation in range(1, latest + 1):
+            holder = self._holder(folder, generation)
+            if holder is None or time.time() - holder.age_s < since:
+                continue
+            if generation == latest:
+                n += not holder.is_alive(self._timeout_s)
+            else:  # somebody took it over, or freed it in the dead one's stead; else it was released
+                n += self._holder(folder, generation + 1) is not None or _says_died(folder / _name(generation + 1))
+        return n
+
     def holder(self, run_id: str) -> Holder | None:
         """Who holds the run now, alive or not; None where it is free."""
         folder = self._folder / run_id
@@ -190,6 +208,13 @@ def _make(file: Path, record: dict[str, object], durable: bool = True) -> bool:
     finally:
         temporary.unlink(missing_ok=True)
     return True
+
+
+def _says_died(file: Path) -> bool:
+    try:
+        return "died" in json.loads(file.read_bytes())
+    except ValueError:
+        return False
 
 
 def _now(folder: Path) -> float:

@@ -40,7 +40,7 @@ def work(
         sweep: the sweep's folder; the runs stand in its plan.
         n_threads: torch threads; None: as they are.
         retry_failed_before: take also runs that failed before this time (time.time()).
-        failures_allowed: take no further run once so many have failed since the call; None: go on.
+        failures_allowed: take no further run once so many have failed since `asked`; None: go on.
         asked: time (time.time()) at which the launch of this worker was asked for; None: now. What was cancelled
             since (python -m grok_sweep cancel) is left with its checkpoint, the rest of the sweep goes on.
         stop: asked between steps; True: checkpoint, leave.

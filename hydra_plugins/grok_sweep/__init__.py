@@ -1,6 +1,6 @@
 """The name under which Hydra 1.3 accepts plugins: empty subclasses; what they do stands in grok_sweep."""
 
-from grok_sweep.launchers import pool
+from grok_sweep.launchers import pool, slurm
 from grok_sweep.sweep import plan
 
 
@@ -10,3 +10,7 @@ class PlanSweeper(plan.PlanSweeper):
 
 class PoolLauncher(pool.PoolLauncher):
     """conf/hydra/launcher/pool.yaml"""
+
+
+class SlurmLauncher(slurm.SlurmLauncher):
+    """conf/hydra/launcher/slurm.yaml"""
