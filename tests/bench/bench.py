@@ -338,7 +338,7 @@ PARTS = {
     "matrix products": ("mm", "addmm", "addmm_", "bmm"),
     "softmax of the loss, in float64": ("exp_", "amax", "sub", "log", "div_", "div", "gather", "scatter_add_"),
     "ReLU and its gradient": ("clamp_min_", "threshold_backward"),
-    "sums over pairs, gathers": ("sum", "index_select", "index_add_"),
+    "sums over pairs, gathers": ("sum", "index_select", "_embedding_bag_forward_only"),
 }
 
 
