@@ -49,27 +49,33 @@ def work(
     sweep_dir = SweepDir(sweep)
     planned, fresh = sweep_dir.planned(), ProcessState()
     failures = Failures(sweep_dir, run_ids) if failures_allowed is not None else None
-    left, found = list(run_ids), True
+    over: set[str] = set()
+    found = True
 
     def enough() -> bool:
         return stop() or (failures is not None and failures.count() >= (failures_allowed or 0))
 
     while found and not enough():
         # Another pass as long as one found work: a run may have been left by a worker that died meanwhile.
-        found, met, left = False, left, []
-        for run_id in met:
+        found = False
+        for run_id in [run_id for run_id in run_ids if run_id not in over]:
             if enough():
                 break
             run = planned[run_id]
             if not needs_work(run, sweep_dir.run(run_id), retry_failed_before):
+                over.add(run_id)
                 continue
-            left.append(run_id)
             fresh.restore()
             if _train(sweep_dir, run, retry_failed_before, stop, report):
                 found = True
                 if failures is not None:
                     failures.ended(run_id)
-    return {run_id: _state(sweep_dir, planned[run_id], retry_failed_before) for run_id in run_ids}
+    return {
+        run_id: sweep_dir.run(run_id).state()
+        if run_id in over
+        else _state(sweep_dir, planned[run_id], retry_failed_before)
+        for run_id in run_ids
+    }
 
 
 def _train(
