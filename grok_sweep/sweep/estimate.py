@@ -33,6 +33,8 @@ STEP_S, MOST_STEPS = 0.15, 20
 """Steps are timed until so many seconds or steps are over; the median counts."""
 SAMPLE = 5
 """Finished runs looked at of each shape."""
+RUN_S = 0.04
+"""Of a run beside its steps and rows: its files, and their way to the disk (tests/bench/overhead.py)."""
 SMALL_FILES = 16_000
 """Bytes of settings, status, summary, provenance, log, claims and plan of a run, as measured."""
 MIRROR = 1.3
@@ -69,7 +71,7 @@ class Timed:
             self.state_bytes if config.snapshots.optimizer_state else self.weight_bytes
         )
         mirrored = MIRROR if config.logger.kind is LoggerKind.wandb else 0.0
-        seconds = config.n_steps * self.step_s + n_losses * self.losses_s
+        seconds = RUN_S + config.n_steps * self.step_s + n_losses * self.losses_s
         seconds += n_full * self.full_s + n_lists * self.lists_s
         n_bytes = rows * (1 + mirrored) + self.state_bytes + kept + SMALL_FILES
         return seconds, n_bytes

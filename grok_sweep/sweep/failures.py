@@ -11,6 +11,9 @@ LOOK_EVERY = 20.0
 """Looks at what others did take at most one part in so many of the time: ten thousand states are read in a second."""
 
 
+FIRST_LOOK_S = 1.0
+
+
 class Failures:
     """Failures since a time (Unix). Those of this process count at once, others' with the next look."""
 
@@ -18,7 +21,7 @@ class Failures:
         self._sweep, self._began = sweep, since
         self._open = set(run_ids)
         self._failed: set[str] = set()
-        self._next_look = 0.0
+        self._next_look = time.monotonic() + FIRST_LOOK_S
 
     def ended(self, run_id: str) -> None:
         """A run that this process has just trained."""

@@ -56,7 +56,8 @@ def work(
     began = time.time() if asked is None else asked
     failures = Failures(sweep_dir, run_ids, began) if failures_allowed is not None else None
     cancelled = Cancelled(sweep_dir, began)
-    left, found = list(run_ids), True
+    over: set[str] = set()
+    found = True
 
     def leave() -> bool:
         return stop() or cancelled.sweep()
@@ -66,14 +67,16 @@ def work(
 
     while found and not enough():
         # Another pass as long as one found work: a run may have been left by a worker that died meanwhile.
-        found, met, left = False, left, []
-        for run_id in met:
+        found = False
+        for run_id in [run_id for run_id in run_ids if run_id not in over]:
             if enough():
                 break
             run = planned[run_id]
-            if cancelled.run(run_id) or not needs_work(run, sweep_dir.run(run_id), retry_failed_before):
+            if not needs_work(run, sweep_dir.run(run_id), retry_failed_before):
+                over.add(run_id)
                 continue
-            left.append(run_id)
+            if cancelled.run(run_id):
+                continue
             fresh.restore()
             if _train(
                 sweep_dir, run, retry_failed_before, lambda run_id=run_id: leave() or cancelled.run(run_id), report
@@ -81,7 +84,12 @@ def work(
                 found = True
                 if failures is not None:
                     failures.ended(run_id)
-    return {run_id: _state(sweep_dir, planned[run_id], retry_failed_before) for run_id in run_ids}
+    return {
+        run_id: sweep_dir.run(run_id).state()
+        if run_id in over
+        else _state(sweep_dir, planned[run_id], retry_failed_before)
+        for run_id in run_ids
+    }
 
 
 def _train(

@@ -138,6 +138,7 @@ def scan(n: int = 10_000, left: int = 100, n_workers: int = 8) -> Figures:
         sweep = SweepDir(folder)
         sweep.add(_planned(configs))
         _pretend_done(sweep, left)
+        (Path(folder) / "ids.json").write_text(json.dumps([run.run_id for run in sweep.plan()]))
         command = [sys.executable, __file__, "--one-worker", folder]
         began = time.perf_counter()
         started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(n_workers)]
@@ -163,7 +164,7 @@ def _one_worker(folder: str) -> None:
     worker.run_one = train_nothing
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     began, cpu = time.perf_counter(), time.process_time()
-    worker.work(folder, [run.run_id for run in SweepDir(folder).plan()], failures_allowed=3)
+    worker.work(folder, json.loads((Path(folder) / "ids.json").read_text()), failures_allowed=3)
     print(
         json.dumps(
             {
