@@ -307,10 +307,13 @@ _STATES = frozenset(state.value for state in State)
 
 def _status(file: str) -> dict[str, Any]:
     try:
-        with open(file, "rb", buffering=0) as content:
-            status = _object(content.read(), file)
+        with open(file, "rb", buffering=0) as opened:
+            content = opened.read()
     except FileNotFoundError:
+        content = b""
+    if not content:  # a machine that went down may leave the name without the content
         return {"state": State.planned.value}
+    status = _object(content, file)
     if status.get("state") not in _STATES:
         known = ", ".join(state.value for state in State)
         raise ValueError(f"{file}: unknown state {status.get('state')!r}. Known: {known}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from grok_sweep.commands.paths import sweep_at
 from grok_sweep.sweep.command_line import EXIT_DONE
-from grok_sweep.sweep.words import duration, some
+from grok_sweep.sweep.words import duration, size, some
 
 
 def add(commands: Any) -> None:
@@ -41,5 +41,5 @@ def carry_out(given: argparse.Namespace) -> int:
         f"{some(made.n_rows_read, 'row')}, in {duration(time.perf_counter() - began)}"
     )
     for file in (sweep.runs_parquet, sweep.metrics_parquet):
-        print(f"{file}  {file.stat().st_size / 2**20:.1f} MB")
+        print(f"{file}  {size(file.stat().st_size)}")
     return EXIT_DONE

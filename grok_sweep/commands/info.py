@@ -18,7 +18,7 @@ from grok_sweep.sweep.claims import describe
 from grok_sweep.sweep.command_line import EXIT_DONE, SHORTHANDS
 from grok_sweep.sweep.retype import CHOSEN_IN_CONF, as_words, differing
 from grok_sweep.sweep.survey import look_at, survey
-from grok_sweep.sweep.words import command, ending, named, number, some
+from grok_sweep.sweep.words import command, ending, named, number, size, some
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch.py"
 MOST_VALUES = 8
@@ -156,7 +156,7 @@ def of_sweep(sweep: SweepDir) -> list[str]:
         lines += ["", "asked for by" if len(typed) == 1 else f"asked for by {len(typed)} commands, the latest last"]
         lines += [f"  {line}" for line in typed[-MOST_COMMANDS:]]
     n_bytes, n_files = _disk(sweep.path)
-    return [*lines, "", f"disk: {n_bytes / 2**20:.0f} MB in {n_files} files"]
+    return [*lines, "", f"disk: {size(n_bytes)} in {n_files} files"]
 
 
 def _axes(runs: Sequence[PlannedRun]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from grok_sweep.store import SweepDir, read_json
 from grok_sweep.sweep.survey import Seen
-from grok_sweep.sweep.words import command
+from grok_sweep.sweep.words import command, some
 
 MOST_COMMANDS = 5
 
@@ -21,8 +21,7 @@ def how_to_continue(sweep: SweepDir, seen: Sequence[Seen]) -> list[str]:
     if not any(s.needs_work and not s.is_worked_on for s in seen):
         return []
     if n_workers:
-        workers = "1 worker is" if n_workers == 1 else f"{n_workers} workers are"
-        return [f"{workers} at work here, and may take them; the launch command given again takes all that is left"]
+        return [f"at work: {some(n_workers, 'worker')}; the launch command given again takes what they leave"]
     if not (typed := commands(sweep)):
         return ["the launch command given again trains them"]
     return ["to train them:", f"  {typed[-1]}"]

@@ -25,10 +25,14 @@ def ask_to_stop(file: Path) -> float:
 def is_cancelled(file: Path, since: float) -> bool:
     """Whether somebody has asked to stop what was asked for at `since` (Unix time)."""
     try:
-        word = read_json(file)
+        written = file.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    try:
+        word = read_json(file) or {}
     except ValueError:  # whatever was written by hand: stopping is what it is there for
-        return file.stat().st_mtime > since
-    return word is not None and float(word.get("asked", file.stat().st_mtime)) > since
+        word = {}
+    return float(word.get("asked", written)) > since
 
 
 class Cancelled:

@@ -85,6 +85,14 @@ def some(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def size(n_bytes: int) -> str:
+    """12 KB, 3.4 MB, 5.1 GB."""
+    for unit, factor in (("GB", 2**30), ("MB", 2**20)):
+        if n_bytes >= factor:
+            return f"{n_bytes / factor:.1f} {unit}"
+    return f"{n_bytes / 2**10:.0f} KB"
+
+
 def last_values(row: Mapping[str, Any]) -> str:
     """train loss 1.2e-05 acc 1.000, test loss 3.41 acc 0.312: of one row."""
     return ", ".join(

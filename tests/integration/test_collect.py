@@ -137,6 +137,7 @@ TRAPS = {
 def test_no_row_no_key_and_no_digit_is_lost(tmp_path, monkeypatch, lines: list[str], batch_bytes: int) -> None:
     """Alone and beside runs without the odd line, whether they are read together or one by one."""
     monkeypatch.setattr(collected, "BATCH_BYTES", batch_bytes)
+    monkeypatch.setattr(collected, "_one_by_one", lambda run_dir: pytest.fail("read the slow way"))
     sweep = synthetic_sweep(tmp_path / "s", 3, 12, Counts(0, 0, 0, 0, 0, 0))
     sweep.run(sweep.plan()[1].run_id).metrics_file.write_text("".join(lines))
     collect(sweep)

@@ -81,7 +81,7 @@ def test_the_file_is_looked_at_now_and_then_and_the_word_stands(tmp_path: Path, 
 
 def test_a_cancelled_worker_leaves_with_a_checkpoint_and_the_run_goes_on_as_if_undisturbed(tmp_path: Path) -> None:
     sweep, (run_id,) = plan_of(tmp_path / "s", config(0, n_steps=20_000))
-    worker = threading.Thread(target=work, args=(sweep.path, [run_id]))
+    worker = threading.Thread(target=work, args=(sweep.path, [run_id]), daemon=True)
     worker.start()
     until(lambda: training(sweep, run_id))
     ask_to_stop(sweep.cancel_file)
@@ -113,7 +113,7 @@ def test_a_worker_asked_for_before_trains_nothing(tmp_path: Path) -> None:
 def test_one_cancelled_run_is_left_and_the_worker_goes_on_with_the_others(tmp_path: Path) -> None:
     sweep, run_ids = plan_of(tmp_path, config(0), config(1, 20), config(2, 20))
     found = {}
-    worker = threading.Thread(target=lambda: found.update(work(tmp_path, run_ids)))
+    worker = threading.Thread(target=lambda: found.update(work(tmp_path, run_ids)), daemon=True)
     worker.start()
     until(lambda: training(sweep, run_ids[0]))
     ask_to_stop(sweep.run(run_ids[0]).cancel_file)

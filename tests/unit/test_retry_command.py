@@ -13,6 +13,7 @@ from grok_sweep.run import Hooks
 from grok_sweep.store import State, SweepDir
 from grok_sweep.sweep import worker
 from grok_sweep.sweep.claims import Claims
+from grok_sweep.sweep.reopen import reopen
 from grok_sweep.sweep.worker import work
 
 N_STEPS = 60
@@ -72,7 +73,7 @@ def test_a_run_that_somebody_holds_is_left_alone(sweep: SweepDir, capsys) -> Non
     told = capsys.readouterr()
     assert f"{late}: left alone, somebody works on it" in told.err
     assert "1 of 2 failed runs" in told.out
-    assert "1 worker is at work here" in told.out
+    assert "at work: 1 worker; the launch command" in told.out
     assert sweep.run(late).status() == before
     claim.check()  # still the holder's
     assert sweep.run(early).state() is State.planned
@@ -84,3 +85,16 @@ def test_one_run_by_its_folder_or_first_digits(sweep: SweepDir, capsys) -> None:
     assert sweep.run(early).state() is State.failed
     assert main(["retry", str(sweep.path / fine)]) == 0
     assert f"nothing to retry: {fine} is done" in capsys.readouterr().out
+
+
+def test_a_run_is_reopened_under_its_claim_alone_and_only_from_the_state_it_was_seen_in(sweep: SweepDir) -> None:
+    late, early, fine = sweep.plan()
+    claim = Claims(sweep, 300.0).take(late.run_id)
+    assert claim is not None
+    assert not reopen(sweep, late, State.failed, "why")
+    claim.release()
+    assert reopen(sweep, late, State.failed, "why")
+    assert not reopen(sweep, late, State.failed, "again")  # interrupted by now
+    assert not reopen(sweep, fine, State.failed, "why")
+    assert sweep.run(fine.run_id).state() is State.done
+    assert Claims(sweep, 300.0).holder(early.run_id) is None
