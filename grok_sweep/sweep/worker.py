@@ -14,11 +14,11 @@ from grok_sweep.config import RunConfig, from_flat
 from grok_sweep.machine import keep_freed_memory
 from grok_sweep.process_state import ProcessState
 from grok_sweep.run import Hooks, Progress, run_one
-from grok_sweep.store import PlannedRun, RunDir, State, SweepDir
+from grok_sweep.store import ENDED, PlannedRun, RunDir, State, SweepDir
 from grok_sweep.sweep.cancel import Cancelled
 from grok_sweep.sweep.claims import Claim, ClaimLost, Claims
 from grok_sweep.sweep.failures import Failures
-from grok_sweep.sweep.status import needs_work
+from grok_sweep.sweep.status import has_work, needs_work
 
 
 def work(
@@ -72,8 +72,10 @@ def work(
             if enough():
                 break
             run = planned[run_id]
-            if not needs_work(run, sweep_dir.run(run_id), retry_failed_before):
-                over.add(run_id)
+            status = sweep_dir.run(run_id).status()
+            if not has_work(run, status, retry_failed_before):
+                if State(status["state"]) in ENDED:  # a failed one may be opened again: python -m grok_sweep retry
+                    over.add(run_id)
                 continue
             if cancelled.run(run_id):
                 continue
