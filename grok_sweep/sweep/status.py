@@ -27,7 +27,6 @@ def needs_work(run: PlannedRun, run_dir: RunDir, retry_failed_before: float | No
 
 
 def has_work(run: PlannedRun, status: Mapping[str, Any], retry_failed_before: float | None = None) -> bool:
-    """`needs_work` of a run with this status.json."""
     """`needs_work` of a run whose status has been read."""
     state = State(status["state"])
     if state is State.done:

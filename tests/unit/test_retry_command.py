@@ -34,7 +34,7 @@ def sweep(tmp_path: Path, monkeypatch) -> SweepDir:
             return run_one(config, path, hooks)
         if config.model.init_seed == 0:
             n_calls = iter(range(20))
-            run_one(config, path, Hooks(hooks.check, lambda: next(n_calls, None) is None, hooks.report))
+            run_one(config, path, Hooks(hooks.check, hooks.fence, lambda: next(n_calls, None) is None, hooks.report))
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(worker, "run_one", failing)
