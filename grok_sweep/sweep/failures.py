@@ -15,13 +15,14 @@ FIRST_LOOK_S = 1.0
 
 
 class Failures:
-    """Failures since a time (Unix). Those of this process count at once, others' with the next look."""
+    """Failures since a time (time.time()), or since it was made (None). Those of this process count at once, others'
+    with the next look."""
 
-    def __init__(self, sweep: SweepDir, run_ids: Sequence[str], since: float) -> None:
-        self._sweep, self._began = sweep, since
+    def __init__(self, sweep: SweepDir, run_ids: Sequence[str], since: float | None = None) -> None:
+        self._sweep, self._began = sweep, time.time() if since is None else since
         self._open = set(run_ids)
         self._failed: set[str] = set()
-        self._next_look = time.monotonic() + FIRST_LOOK_S
+        self._next_look = time.monotonic() + (FIRST_LOOK_S if since is None else 0.0)
 
     def ended(self, run_id: str) -> None:
         """A run that this process has just trained."""

@@ -54,7 +54,7 @@ def work(
     sweep_dir = SweepDir(sweep)
     planned, fresh = sweep_dir.planned(), ProcessState()
     began = time.time() if asked is None else asked
-    failures = Failures(sweep_dir, run_ids, began) if failures_allowed is not None else None
+    failures = Failures(sweep_dir, run_ids, asked) if failures_allowed is not None else None
     cancelled = Cancelled(sweep_dir, began)
     over: set[str] = set()
     found = True
