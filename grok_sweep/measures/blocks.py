@@ -76,9 +76,9 @@ def _sums(values: Float[Tensor, "n_pairs width"], grid: Int[Tensor, "n n"]) -> t
     by_sum, by_difference = torch.zeros(2, 2 * n, width, dtype=torch.float64, device=values.device).unbind()
     for i in range(n):
         rows = values.index_select(0, grid[i]).double()
-        by_a[i] = rows.sum(0)
-        by_b += rows
-        by_sum[i : i + n] += rows
-        by_difference[n - i : 2 * n - i] += rows
+        torch.sum(rows, 0, out=by_a[i])
+        by_b.add_(rows)
+        by_sum[i : i + n].add_(rows)  # not +=, which would write the slice once more
+        by_difference[n - i : 2 * n - i].add_(rows)
         squares.addcmul_(rows, rows)
     return squares.sum(0), by_a, by_b, by_sum[:n] + by_sum[n:], by_difference[:n] + by_difference[n:]
