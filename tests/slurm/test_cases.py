@@ -239,13 +239,17 @@ def test_enough_failures_end_the_sweep(sweep: Sweep):
 def test_a_launch_from_inside_a_job(sweep: Sweep, tmp_path: Path):
     """What that job's environment says of its own cores and memory is not the workers'."""
     script = tmp_path / "launch.sh"
-    script.write_text("#!/bin/bash\n" + shlex.join(sweep.command(*TWO, workers(2))) + "\n")
+    script.write_text(
+        "#!/bin/bash\n" + shlex.join(sweep.command(*TWO, workers(2), "hydra.launcher.setup=[env]")) + "\n"
+    )
     words = ["sbatch", "--wait", f"--chdir={ROOT}", "--cpus-per-task=2", "--mem=500M", "--ntasks=2", str(script)]
     subprocess.run(words, check=True, env=sweep.surroundings(), cwd=tmp_path)
     sweep.until_over()
     for job in sweep.jobs():
         assert sweep.job(job)["NumCPUs"] == "1"
-        assert sweep.job(job)["MinMemoryNode"] != "500M"
+    environments = sweep.logs()
+    assert environments.count("SLURM_JOB_ID=") == 2
+    assert "SLURM_MEM_PER_NODE=500" not in environments
     sweep.assert_as_undisturbed()
 
 
