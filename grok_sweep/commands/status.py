@@ -76,9 +76,8 @@ def counted(seen: Sequence[Seen]) -> str:
 def _how_far(seen: Sequence[Seen], paces: Sequence[Pace]) -> str:
     reached = {p.seen.run.run_id: p.step for p in paces}
     # A stop rule, or divergence, ends a run before its last step: nothing of it is left.
-    steps = sum(
-        s.n_steps if s.state in ENDED and not s.needs_work else reached.get(s.run.run_id, s.step) for s in seen
-    )
+    at_end = {s.run.run_id for s in seen if s.state in ENDED and not s.needs_work}
+    steps = sum(s.n_steps if s.run.run_id in at_end else reached.get(s.run.run_id, s.step) for s in seen)
     said = [f"{100 * steps / max(1, sum(s.n_steps for s in seen)):.1f} % of the steps"]
     if paces:
         said.append(f"{number(sum(p.steps_per_s or 0.0 for p in paces), '.0f')} steps/s")
