@@ -13,7 +13,7 @@ from typing import Any
 
 from grok_sweep.commands.launches import how_to_continue
 from grok_sweep.commands.paths import sweep_at
-from grok_sweep.store import State, SweepDir
+from grok_sweep.store import ENDED, State, SweepDir
 from grok_sweep.sweep.claims import Holder
 from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_RUN_FAILED
 from grok_sweep.sweep.survey import Pace, Seen, pace, runs_per_hour, seconds_left, survey
@@ -75,7 +75,9 @@ def counted(seen: Sequence[Seen]) -> str:
 
 def _how_far(seen: Sequence[Seen], paces: Sequence[Pace]) -> str:
     reached = {p.seen.run.run_id: p.step for p in paces}
-    steps = sum(reached.get(s.run.run_id, s.step) if s.needs_work else s.n_steps for s in seen)
+    # A stop rule, or divergence, ends a run before its last step: nothing of it is left.
+    at_end = {s.run.run_id for s in seen if s.state in ENDED and not s.needs_work}
+    steps = sum(s.n_steps if s.run.run_id in at_end else reached.get(s.run.run_id, s.step) for s in seen)
     said = [f"{100 * steps / max(1, sum(s.n_steps for s in seen)):.1f} % of the steps"]
     if paces:
         said.append(f"{number(sum(p.steps_per_s or 0.0 for p in paces), '.0f')} steps/s")
