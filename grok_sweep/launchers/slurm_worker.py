@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from grok_sweep.store import PlannedRun, State, SweepDir, read_json, write_json
+from grok_sweep.sweep.cancel import is_cancelled
 from grok_sweep.sweep.claims import BEATS_PER_TIMEOUT, Claims, Holder, describe, process_start, this_machine
 from grok_sweep.sweep.status import needs_work
 
@@ -139,7 +140,9 @@ def _train(order: Order, signals: Signals) -> bool:
 
 
 def _needs_work(sweep: SweepDir, run: PlannedRun, order: Order) -> bool:
-    return needs_work(run, sweep.run(run.run_id), order.retry_failed_before)
+    """Nothing does of an order that was cancelled since it was given: such a job leaves, and does not go on."""
+    is_wanted = not is_cancelled(sweep.cancel_file, order.asked)
+    return is_wanted and needs_work(run, sweep.run(run.run_id), order.retry_failed_before)
 
 
 def _some_died(sweep: SweepDir, held: list[PlannedRun], signals: Signals) -> bool:

@@ -17,6 +17,7 @@ from grok_sweep.launchers.slurm import SlurmLauncher
 from grok_sweep.launchers.slurm_settings import SlurmSettings
 from grok_sweep.launchers.slurm_worker import Job, Order, Signals, _some_died, job_id
 from grok_sweep.store import PlannedRun, State, SweepDir, read_jsonl
+from grok_sweep.sweep.cancel import ask_to_stop
 from grok_sweep.sweep.claims import Claims, process_start, this_machine
 from grok_sweep.sweep.command_line import SweepOptions
 from grok_sweep.sweep.grid import Plan
@@ -276,6 +277,14 @@ def test_what_failed_before_the_order_does_not_count(tmp_path: Path):
     assert (before.has_work(), after.has_work()) == (False, False)
     again = Job(tmp_path, order(sweep, [run_id], asked=time.time() + 1, retry_failed=True), {"SLURM_JOB_ID": "3"})
     assert again.has_work()
+
+
+def test_a_job_of_a_cancelled_order_has_nothing_to_do(tmp_path: Path):
+    sweep, (run_id,) = plan_of(tmp_path / "s", small_config())
+    asked = ask_to_stop(sweep.cancel_file)
+    before = Job(tmp_path, order(sweep, [run_id], asked=asked - 1), {"SLURM_JOB_ID": "1"})
+    after = Job(tmp_path, order(sweep, [run_id], asked=asked + 1), {"SLURM_JOB_ID": "2"})
+    assert (before.has_work(), after.has_work()) == (False, True)
 
 
 def test_a_run_that_killed_three_workers_is_failed(tmp_path: Path):
