@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -233,14 +234,22 @@ def test_whether_torch_was_built_for_gpus_is_known_without_its_import() -> None:
 
 
 def a_worker_that_notes_its_gpu(sweep: str, run_ids: list[str], *arguments: object) -> None:
-    """The first one of the first GPU dies once."""
-    given = arguments[-3]
-    with (Path(sweep) / "gpus").open("a") as file:
+    """Once all four are there, the first one of the first GPU dies; the others stay until the fifth has come."""
+    given, noted, died = arguments[-3], Path(sweep) / "gpus", Path(sweep) / "died"
+    with noted.open("a") as file:
         file.write(f"{given} ")
-    time.sleep(1.0)
-    if given == "0" and not (Path(sweep) / "died").exists():
-        (Path(sweep) / "died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+    ends = time.monotonic() + 60
+
+    def wait_for(n: int) -> None:
+        while len(noted.read_text().split()) < n and time.monotonic() < ends:
+            time.sleep(0.02)
+
+    wait_for(4)
+    if given == "0":
+        with suppress(FileExistsError):
+            died.touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+    wait_for(5)
 
 
 def test_gpus_are_dealt_out_and_a_replaced_worker_takes_the_free_place(sweep: SweepDir) -> None:
