@@ -299,6 +299,21 @@ COMMANDS: list[Row] = [
         ["hydra.launcher.n_threads must be a whole number of at least 1, or null, got -2"],
     ),
     (
+        "-m hydra.launcher.partition=gpu p=2",
+        [
+            "hydra.launcher.partition=gpu: Key 'partition' is not in struct; it is a setting of "
+            "hydra/launcher=slurm, which this command does not choose",
+            P_IS_2,
+        ],
+    ),
+    (
+        "-m hydra/launcher=slurm hydra.launcher.clutser=local p=2",
+        [
+            "hydra.launcher.clutser=local: Key 'clutser' is not in struct; did you mean hydra.launcher.cluster?",
+            P_IS_2,
+        ],
+    ),
+    (
         "-m hydra.launcher.n_wrkers=3 p=2",
         [
             "hydra.launcher.n_wrkers=3: Key 'n_wrkers' is not in struct; did you mean hydra.launcher.n_workers?",

@@ -17,7 +17,7 @@ from grok_sweep.store import PlannedRun, RunDir, SweepDir, read_json
 from grok_sweep.sweep.claims import describe
 from grok_sweep.sweep.command_line import EXIT_DONE, SHORTHANDS
 from grok_sweep.sweep.retype import CHOSEN_IN_CONF, as_words, differing
-from grok_sweep.sweep.survey import look_at, survey
+from grok_sweep.sweep.survey import look_at, pace, survey
 from grok_sweep.sweep.words import command, ending, named, number, size, some
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch.py"
@@ -54,11 +54,13 @@ def carry_out(given: argparse.Namespace) -> int:
 
 def of_run(sweep: SweepDir, run: PlannedRun) -> list[str]:
     run_dir, seen = sweep.run(run.run_id), look_at(sweep, run)
-    holder = f", held by {describe(seen.holder)}" if seen.is_worked_on and seen.holder else ""
+    stands = ending(run_dir)
+    if seen.is_worked_on and seen.holder:
+        stands = f"running at step {pace(run_dir, seen).step}, held by {describe(seen.holder)}"
     lines = [
         named(run),
         f"  {run_dir.path}",
-        f"  {ending(run_dir)}{holder}",
+        f"  {stands}",
         "",
         "settings that are not the defaults",
     ]
@@ -104,15 +106,17 @@ def _summary(run_dir: RunDir) -> list[str]:
     if summary is None:
         return []
     lines = ["", "summary"]
-    lines += [f"  {name:11} {_value(summary[name])}" for name in SUMMARY if name in summary]
+    lines += [f"  {name:11} {_value(name, summary[name])}" for name in SUMMARY if name in summary]
     for name in ("train_loss", "test_loss", "test_acc"):
         if f"final.{name}" in summary:
             lines.append(f"  final {name:11} {number(summary[f'final.{name}'], '.4g')}")
     return [*lines, f"  all of it: {run_dir.summary_file}"]
 
 
-def _value(value: Any) -> str:
-    return "not reached" if value is None else str(value)
+def _value(name: str, value: Any) -> str:
+    if value is None:
+        return "not reached" if name.startswith("t_") else "none"
+    return number(value, ".4g") if isinstance(value, float) else str(value)
 
 
 def _attempts(run_dir: RunDir) -> list[str]:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from grok_sweep.commands.paths import trained_at
 from grok_sweep.commands.publish import no_run
 from grok_sweep.measures import table
-from grok_sweep.store import run_folders
 from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED, EXIT_WRONG_SETTINGS
 
 
@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
 
 def carry_out(given: argparse.Namespace) -> int:
     names = given.names or list(table.HINDSIGHT)
-    folders = run_folders(given.path)
+    folders = trained_at(given.path)
     found = _name_problems(names)
     if not folders:
         found.insert(0, no_run(given.path))

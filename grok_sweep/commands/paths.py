@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from grok_sweep.store import PlannedRun, RunDir, SweepDir
+from grok_sweep.store import PlannedRun, RunDir, SweepDir, run_folders
 
 
 class WrongPath(ValueError):
@@ -37,8 +37,22 @@ def run_at(path: Path) -> tuple[SweepDir, PlannedRun]:
         example = f", for example {path / runs[0].run_id}" if runs else ""
         raise WrongPath(f"{path} is a sweep; this command takes one of its {len(runs)} runs{example}")
     if above is not None:
+        if any(run.run_id.startswith(path.name) for run in above.plan()):
+            raise WrongPath(f"{path}: four digits or more of a run's id are asked for")
         raise WrongPath(f"{path}: {above.path} has no run {path.name}")
     raise WrongPath(_no_sweep(path))
+
+
+def trained_at(path: Path) -> list[Path]:
+    """The folders of a sweep's runs that have begun, or of this one run; [] where there are none."""
+    if found := run_folders(path):
+        return found
+    try:
+        sweep, run = run_at(path)
+    except WrongPath:
+        return []
+    folder = sweep.run(run.run_id)
+    return [folder.path] if folder.settings_file.exists() else []
 
 
 def is_sweep(path: Path) -> bool:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from grok_sweep.store import run_folders
+from grok_sweep.commands.paths import trained_at
 from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_RUN_FAILED, EXIT_WRONG_SETTINGS
 
 
@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
 
 
 def carry_out(given: argparse.Namespace) -> int:
-    folders = run_folders(given.path)
+    folders = trained_at(given.path)
     if not folders:
         print(no_run(given.path), file=sys.stderr)
         return EXIT_WRONG_SETTINGS

@@ -71,6 +71,12 @@ def _end(file: Path, n: int) -> list[str]:
         return ["nothing yet"]
 
 
+def _said(file: Path) -> list[str]:
+    """The end of a worker's log, without what submitit notes of every job."""
+    lines = file.read_text(errors="replace").splitlines()
+    return [line for line in lines if not line.startswith("submitit INFO")][-LINES_OF_A_LOG:]
+
+
 def of_sweep(sweep: SweepDir) -> list[str]:
     lines = []
     for seen in survey(sweep):
@@ -80,7 +86,8 @@ def of_sweep(sweep: SweepDir) -> list[str]:
             lines.append(f"    step {now.step}/{seen.n_steps}  {last_values(now.row)}")
     logs = [file for folder in (sweep.workers, sweep.submitit) for file in _worker_logs(folder)]
     for file in sorted(logs, key=lambda file: file.stat().st_mtime)[-MOST_LOGS:]:
-        lines += [str(file), *(cut(f"    {line}") for line in _end(file, LINES_OF_A_LOG))]
+        if said := _said(file):
+            lines += [str(file), *(cut(f"    {line}") for line in said)]
     return lines or [f"nobody works on {sweep.path}, and no worker left a log"]
 
 

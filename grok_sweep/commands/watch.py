@@ -55,6 +55,7 @@ def carry_out(given: argparse.Namespace) -> int:
 def _look_until_nothing_is_left(watch: Watch, shown: Display, stop: Interrupt, every_s: float) -> None:
     planned_at = _changed(watch.sweep)
     known = {run.run_id for run in watch.sweep.plan()}
+    is_told = False
     while True:
         began = time.monotonic()
         if (changed := _changed(watch.sweep)) != planned_at:
@@ -62,9 +63,18 @@ def _look_until_nothing_is_left(watch: Watch, shown: Display, stop: Interrupt, e
             watch.add(new)
             known.update(run.run_id for run in new)
             planned_at = changed
-        shown.show(watch.look())
+        look = watch.look()
+        shown.show(look)
         if not watch.left or stop():
             return
+        if look.running:
+            is_told = False
+        elif not is_told:
+            is_told = True
+            seen_now = survey(watch.sweep)
+            if not any(seen.is_worked_on for seen in seen_now):
+                waiting = f"nobody works on the {some(len(watch.left), 'run')} left; waiting for workers"
+                shown.say("\n".join([waiting, *how_to_continue(watch.sweep, seen_now)]))
         took = time.monotonic() - began
         ends = time.monotonic() + max(every_s, took / SHARE_OF_TIME)
         while time.monotonic() < ends and not stop():

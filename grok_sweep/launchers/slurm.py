@@ -75,7 +75,7 @@ class SlurmLauncher(PlanLauncher, Launcher):
         if any(run.settings["device"].startswith("cuda") for run in plan.runs) and not settings.asks_for_gpus():
             found.append("device=cuda needs a GPU in each job: give hydra.launcher.gpus_per_node=1")
         if (said := slurm_jobs.refused(settings, plan.sweep.path.name)) is not None:
-            found.append(f"SLURM would refuse such a job: {said}; see hydra.launcher.* in docs/slurm.md")
+            found.append(_refusal(said))
         sizes = self._array_sizes(len(plan.runs))
         if settings.array_parallelism is not None and settings.array_parallelism < len(sizes):
             found.append(
@@ -209,3 +209,16 @@ def _absolute(paths: Iterable[str]) -> list[str]:
 
 def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+_NO_CLUSTER = ("configuration source", "Unable to contact slurm controller")
+"""What sbatch says where there is none."""
+
+
+def _refusal(said: str) -> str:
+    if any(words in said for words in _NO_CLUSTER):
+        return (
+            f"sbatch finds no SLURM cluster from here ({said}): launch from a login node of the cluster, or give "
+            "hydra.launcher.cluster=local, or hydra/launcher=pool"
+        )
+    return f"SLURM would refuse such a job: {said}; see hydra.launcher.* in docs/slurm.md"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Union, get_type_hints
 
 from hydra._internal.grammar.functions import Functions
@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from grok_sweep.config import RunConfig, flat
+from grok_sweep.launchers.slurm_settings import SlurmSettings
 from grok_sweep.sweep.command_line import OPTION_NAMES, SHORTHANDS
 
 THEIRS = (HydraException, OmegaConfBaseException, YAMLError)
@@ -163,19 +164,19 @@ def _usual_cause(name: str, error: BaseException) -> str:
     unknown = full_key[1] if full_key else name
     if unknown.partition(".")[0] == "experiment":
         return "; is # @package _global_ the first line of the file?"
-    return _did_you_mean(name if name.startswith(unknown) else unknown)
+    meant = name if name.startswith(unknown) else unknown
+    if meant in _OF_SLURM:
+        return "; it is a setting of hydra/launcher=slurm, which this command does not choose"
+    return _did_you_mean(meant)
+
+
+_OF_POOL = ("hydra.launcher.n_workers", "hydra.launcher.n_threads", "hydra.launcher.workers_per_gpu")
+_OF_SLURM = tuple(f"hydra.launcher.{f.name}" for f in fields(SlurmSettings) if f.name != "n_workers")
 
 
 def _did_you_mean(name: str) -> str:
     """For an unknown name: a setting with that last word, a group, a setting that ends or looks much like it."""
-    settings = [
-        *flat(RunConfig()),
-        *SHORTHANDS,
-        *OPTION_NAMES,
-        "hydra.launcher.n_workers",
-        "hydra.launcher.n_threads",
-        "hydra.launcher.workers_per_gpu",
-    ]
+    settings = [*flat(RunConfig()), *SHORTHANDS, *OPTION_NAMES, *_OF_POOL, *_OF_SLURM]
     groups = [*dict.fromkeys(setting.partition(".")[0] for setting in settings if "." in setting), "experiment"]
     by_last_word = {known.rpartition(".")[2]: known for known in reversed(settings)}
     last_word = name.rpartition(".")[2]

@@ -409,7 +409,11 @@ def figure(file: Path) -> None:
     import altair as alt
     import polars as pl
 
-    kinds = {"row_ms": "a row of the default measures", "step_ms": "a step", "bound_ms": "twelve matrix products, pair by pair"}
+    kinds = {
+        "row_ms": "a row of the default measures",
+        "step_ms": "a step",
+        "bound_ms": "twelve matrix products, pair by pair",
+    }
     rows = [
         {"pairs": size["n_train"], "ms": size[name], "what": what, "p": f"p = {size['p']}"}
         for size in json.loads(OUT.read_text())["growth"]

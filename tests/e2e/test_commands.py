@@ -98,6 +98,14 @@ def test_a_sweep_is_watched_cancelled_and_continued(launched, tmp_path: Path) ->
         if state is State.interrupted
     )
 
+    watch = start(tmp_path, "-m", "grok_sweep", "watch", "runs/s")
+    assert watch.stdout is not None
+    assert watch.stdout.readline() == "4 runs in runs/s: 0 finished before\n"
+    assert watch.stdout.readline() == "nobody works on the 4 runs left; waiting for workers\n"
+    assert watch.stdout.readline() == "to train them:\n"
+    watch.send_signal(signal.SIGINT)
+    watch.communicate(timeout=30)
+
     again = start(tmp_path, str(ROOT / "launch.py"), *LAUNCH)
     code, said = run(tmp_path, "watch", "runs/s", "--every-s", "0.2")
     again.communicate(timeout=120)

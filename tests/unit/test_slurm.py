@@ -13,7 +13,7 @@ from small_runs import plan_of, planned, small_config
 
 from grok_sweep.config import ModelConfig
 from grok_sweep.launchers import slurm_jobs
-from grok_sweep.launchers.slurm import SlurmLauncher
+from grok_sweep.launchers.slurm import SlurmLauncher, _refusal
 from grok_sweep.launchers.slurm_settings import SlurmSettings
 from grok_sweep.launchers.slurm_worker import Job, Order, Signals, _some_died, job_id
 from grok_sweep.store import PlannedRun, State, SweepDir, read_jsonl
@@ -147,6 +147,15 @@ def test_another_refusal_is_told(tmp_path: Path, programs: Path):
     install(programs, 0, "Batch job submission failed: Unable to contact slurm controller")
     with pytest.raises(slurm_jobs.NotSubmitted, match="Unable to contact slurm controller"):
         submit(SweepDir(tmp_path / "s"), [2])
+
+
+def test_where_there_is_no_cluster_it_says_where_to_go():
+    said = _refusal("error: DNS SRV lookup failed; fatal: Could not establish a configuration source")
+    assert said.startswith("sbatch finds no SLURM cluster from here (error: DNS SRV")
+    assert said.endswith(
+        "launch from a login node of the cluster, or give hydra.launcher.cluster=local, or hydra/launcher=pool"
+    )
+    assert _refusal("invalid partition").startswith("SLURM would refuse such a job: invalid partition; see")
 
 
 def test_no_sbatch(tmp_path: Path, programs: Path):

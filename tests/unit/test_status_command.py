@@ -11,9 +11,10 @@ from small_runs import plan_of, small_config
 from synthetic_sweep import FAILURES, Counts, synthetic_sweep
 
 from grok_sweep.__main__ import main
+from grok_sweep.commands.paths import trained_at
 from grok_sweep.config import MeasuresConfig
 from grok_sweep.measures.table import MEASURES
-from grok_sweep.store import RunDir, SweepDir
+from grok_sweep.store import RunDir, State, SweepDir
 from grok_sweep.sweep.survey import pace as pace_of
 from grok_sweep.sweep.survey import runs_per_hour, seconds_left, survey
 from grok_sweep.sweep.worker import work
@@ -184,9 +185,30 @@ def test_a_wrong_path_is_told_what_it_is(sweep: SweepDir, capsys, tmp_path: Path
         (["watch", str(above)], f"{above} holds sweeps: name one of them, for example {sweep.path}"),
         (["collect", str(tmp_path)], f"{tmp_path} is no sweep: it holds no plan.jsonl, {written_by}"),
         (["collect", str(file)], f"{file} is a file; {asked}"),
-        (["info", f"{sweep.path}/123"], f"{sweep.path}/123: {sweep.path} has no run 123"),
+        (["info", f"{sweep.path}/none"], f"{sweep.path}/none: {sweep.path} has no run none"),
+        (["info", of_run[:-9]], f"{of_run[:-9]}: four digits or more of a run's id are asked for"),
         (["cancel", f"{sweep.path}/nowhere"], f"{sweep.path}/nowhere: {sweep.path} has no run nowhere"),
     ]  # fmt: skip
     for words, message in cases:
         assert main(words) == 2, words
         assert capsys.readouterr().err == message + "\n"
+
+
+def test_info_of_a_running_run_is_as_far_as_its_rows(tmp_path: Path, capsys) -> None:
+    """status.json is written with checkpoints only."""
+    sweep = synthetic_sweep(tmp_path / "s", 6, 20, Counts(1, 1, 1, 1, 1, 1))
+    running = next(s for s in survey(sweep) if s.is_worked_on)
+    run_dir = sweep.run(running.run.run_id)
+    last = run_dir.rows()[-1]["step"]
+    run_dir.write_status(State.running, step=0, n_steps=running.n_steps, end=None, error=None)
+    assert main(["info", str(run_dir.path)]) == 0
+    assert f"  running at step {last}, held by process " in capsys.readouterr().out
+    assert last > 0
+
+
+def test_measure_and_publish_take_a_run_by_its_first_digits(tmp_path: Path) -> None:
+    sweep = synthetic_sweep(tmp_path / "s", 6, 20, Counts(1, 1, 1, 1, 1, 0))
+    run_id = sweep.plan()[0].run_id
+    assert trained_at(sweep.path / run_id[:6]) == [sweep.run(run_id).path]
+    assert len(trained_at(sweep.path)) == 6
+    assert trained_at(sweep.path / "none") == trained_at(tmp_path / "nowhere") == []
