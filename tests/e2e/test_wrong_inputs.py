@@ -29,6 +29,7 @@ from small_runs import assert_equal_runs, planned, small_config
 from wrong_inputs import ANALYSIS, COMMANDS, EXPERIMENTS, FILES, LONG, NOTHING, SETTINGS, SHORT, Broken, Row
 
 from analysis.__main__ import main as analysis
+from grok_sweep.commit import code
 from grok_sweep.config import MeasuresConfig, RunConfig, flat
 from grok_sweep.launchers.here import Here
 from grok_sweep.store import PlannedRun, RunDir, State, SweepDir
@@ -318,7 +319,8 @@ def test_a_disk_that_fills_up_fails_the_run_which_then_goes_on(
 ) -> None:
     assert train(*SMALL, *words, f"root={tmp_path / 'whole'}").exit_code == 0
     whole = the_run(SweepDir(tmp_path / "whole" / "sweep"))
-    with small_disk(tmp_path / "disk", free_kb) as disk:
+    patch_kb = -(-len(code().patch) // 4096) * 4  # of a checkout with changes, which is written too
+    with small_disk(tmp_path / "disk", free_kb + patch_kb) as disk:
         done = launched(tmp_path, *SMALL, *words, f"root={disk}")
         run = the_run(SweepDir(disk / "sweep"))
         said = f"OSError: [Errno 28] No space left on device: '{run.path / file}'"
