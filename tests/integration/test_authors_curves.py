@@ -61,6 +61,7 @@ def test_the_authors_run_is_one_of_ours(frac):
     assert np.abs(deviations(frac, n_seeds=8)).max() < LIMIT
 
 
+@pytest.mark.slow
 def test_another_number_of_outputs_is_told_apart():
     """The same comparison tells 113 outputs from the authors' 114: it can fail."""
     assert np.abs(deviations(0.5, n_seeds=4, equals_logit=False)).max() > 1.2 * LIMIT

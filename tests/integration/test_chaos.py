@@ -146,7 +146,7 @@ def without_settings(run_dir: RunDir) -> dict[str, object]:
 @pytest.mark.parametrize(
     "n_kills, most_pause_s, n_runs, n_steps, seconds",
     [
-        pytest.param(8, 1.5, 4, 2000, 150, id="short"),
+        pytest.param(8, 1.5, 4, 2000, 150, id="short", marks=pytest.mark.slow),
         pytest.param(60, 4.0, 32, 3000, 800, id="long", marks=pytest.mark.slow),
     ],
 )

@@ -99,6 +99,7 @@ def wait_until(true: Callable[[], object], seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @needs_namespaces
 def test_a_worker_on_another_machine_joins_and_its_death_there_is_known_by_silence_alone(
     tmp_path: Path, other_machine: Callable[[SweepDir, list[str]], subprocess.Popen[str]]

@@ -71,4 +71,6 @@ def test_the_figure_draws_what_was_measured(tmp_path, monkeypatch):
     bench.OUT.write_text(json.dumps({"growth": growth}))
     bench.figure(tmp_path / "growth.svg")
     drawn = (tmp_path / "growth.svg").read_text()
-    assert all(text in drawn for text in ("p = 5", "p = 7", "a step", "its twelve matrix products", "train pairs"))
+    assert all(
+        text in drawn for text in ("p = 5", "p = 7", "a step", "twelve matrix products, pair by pair", "train pairs")
+    )
