@@ -74,9 +74,9 @@ def code() -> Code:
 def code_at(file: Path) -> Code:
     """The checkout that tracks this file; Code(None) where git tracks it nowhere."""
     # In one call: that it is tracked (a virtual environment may lie in a foreign checkout), and where.
-    if _git(file.parent, "ls-files", "--error-unmatch", "--", file.name) is None:
+    if git(file.parent, "ls-files", "--error-unmatch", "--", file.name) is None:
         return Code(None)
-    found = _git(file.parent, "rev-parse", "HEAD", "--show-toplevel")
+    found = git(file.parent, "rev-parse", "HEAD", "--show-toplevel")
     if found is None:
         return Code(None)
     commit, root = found.decode(errors="replace").split("\n")[:2]
@@ -90,20 +90,20 @@ def code_at(file: Path) -> Code:
 
 def _patches(root: Path) -> Iterator[bytes]:
     as_it_is = ("--no-color", "--no-ext-diff", "--no-textconv")
-    yield _git(root, "diff", *as_it_is, "HEAD") or b""
-    untracked = _git(root, "ls-files", "--others", "--exclude-standard", "-z") or b""
+    yield git(root, "diff", *as_it_is, "HEAD") or b""
+    untracked = git(root, "ls-files", "--others", "--exclude-standard", "-z") or b""
     for name in untracked.split(b"\0"):
         if name.endswith(tuple(suffix.encode() for suffix in OF_CODE)):
-            yield _git(root, "diff", *as_it_is, "--no-index", "--", os.devnull, os.fsdecode(name)) or b""
+            yield git(root, "diff", *as_it_is, "--no-index", "--", os.devnull, os.fsdecode(name)) or b""
 
 
-def _git(folder: Path, *words: str) -> bytes | None:
+def git(folder: Path, *words: str, seconds: float = GIT_S) -> bytes | None:
     """What git says; None where it fails, takes too long or is not there."""
     # Not the repository that a hook names; and no lock, over which a user's own git would stumble.
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     env["GIT_OPTIONAL_LOCKS"] = "0"
     try:
-        done = subprocess.run(["git", "-C", str(folder), *words], env=env, capture_output=True, timeout=GIT_S)
+        done = subprocess.run(["git", "-C", str(folder), *words], env=env, capture_output=True, timeout=seconds)
     except (OSError, subprocess.TimeoutExpired):
         return None
     fine = (0, 1) if "--no-index" in words else (0,)  # 1: they differ

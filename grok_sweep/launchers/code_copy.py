@@ -11,12 +11,11 @@ import json
 import os
 import secrets
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import grok_sweep
-from grok_sweep.commit import RECORD, code_at
+from grok_sweep.commit import RECORD, code_at, git
 from grok_sweep.store import PlannedRun, SweepDir
 
 SUFFIXES = (".py", ".yaml", ".toml")
@@ -56,9 +55,9 @@ def own_modules(runs: Iterable[PlannedRun]) -> set[str]:
 
 def _project_files(project: Path, sweep: Path) -> Iterator[tuple[Path, Path]]:
     """(name inside the project, file): what git tracks or would, as it is now; else what is beside launch.py."""
-    names = _git(project, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = git(project, "ls-files", "-z", "--cached", "--others", "--exclude-standard", seconds=60.0)
     if names is not None:
-        found = [project / name for name in names.split("\0") if name]
+        found = [project / os.fsdecode(name) for name in names.split(b"\0") if name]
     else:
         folders = ("grok_sweep", "hydra_plugins", "analysis", "conf")
         found = [*project.glob("*"), *(file for folder in folders for file in (project / folder).rglob("*"))]
@@ -80,15 +79,6 @@ def _module_files(module: str) -> Iterator[tuple[Path, Path]]:
     else:
         folder = origin.parent
         yield from ((file.relative_to(folder.parent), file) for file in folder.rglob("*.py"))
-
-
-def _git(folder: Path, *words: str) -> str | None:
-    """What git says; None where there is no git or no checkout."""
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def _hash(contents: Mapping[Path, bytes]) -> str:
