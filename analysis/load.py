@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from analysis import axes, outcomes
-from grok_sweep.collected import read_table
+from grok_sweep.collected import read_rows, read_table
 from grok_sweep.store import PlannedRun, SweepDir
 
 
@@ -49,6 +49,16 @@ def load_sweep(path: str | os.PathLike[str]) -> Sweep:
     ends = [outcomes.outcome(state, phase) for state, phase in runs.select("state", "phase").iter_rows()]
     runs = runs.insert_column(2, pl.Series("outcome", ends, dtype=pl.String))
     return Sweep(folder, folder.resolve().name, runs, _swept(runs, plan))
+
+
+def load_rows(sweep: Sweep, names: Sequence[str], run_ids: Sequence[str] | None = None) -> pl.DataFrame:
+    """Logged rows: columns run_id, step and each of `names`, the runs in their order, each by step.
+
+    Args:
+        names: measures, as docs/measures.md has them; null where a row lacks it.
+        run_ids: of these runs alone; None: of all.
+    """
+    return read_rows(SweepDir(sweep.path), sweep.runs["run_id"].to_list() if run_ids is None else run_ids, names)
 
 
 def _swept(runs: pl.DataFrame, plan: Sequence[PlannedRun]) -> tuple[str, ...]:

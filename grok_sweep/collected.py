@@ -220,6 +220,64 @@ def _narrowed(name: str, dtype: Any) -> pl.Expr:
     return pl.col(name).cast(pl.Float32) if dtype.is_numeric() or dtype == pl.Boolean else pl.col(name)
 
 
+# --- rows ---------------------------------------------------------------------------------------------------
+
+
+def read_rows(sweep: SweepDir, run_ids: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+    """Logged rows of these runs, in their order, by step: columns run_id, step and each of `names`.
+
+    Of metrics.parquet (whose numbers are float32) where that is fresh, of metrics.jsonl where not. A name that a row
+    lacks is null there; one that no row has is null everywhere. Numbers are Float64, lists of them List(Float64).
+    """
+    wanted = set(run_ids)
+    plan = [run for run in sweep.plan() if run.run_id in wanted]
+    kept = {run.run_id for run in _fresh_rows(sweep, plan)}
+    frames = [_cached_rows(sweep, kept, names)] if kept else []
+    stale = [run.run_id for run in plan if run.run_id not in kept]
+    frames += [_picked(frame, names) for frame, _ in _frames(sweep, stale)]
+    frames = [frame for frame in frames if frame.height]
+    empty = pl.DataFrame(schema={"run_id": pl.String, "step": pl.Int64})
+    rows = pl.concat(frames, how="diagonal_relaxed") if frames else empty
+    missing = [name for name in names if name not in rows.columns]
+    rows = rows.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in missing)
+    place = pl.DataFrame(
+        {"run_id": list(run_ids), "_place": range(len(run_ids))}, schema_overrides={"run_id": pl.String}
+    )
+    ordered = rows.join(place, on="run_id").sort("_place", "step")
+    return ordered.select("run_id", "step", *dict.fromkeys(name for name in names if name not in ("run_id", "step")))
+
+
+def _fresh_rows(sweep: SweepDir, plan: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """The runs whose rows stand in metrics.parquet as they are now."""
+    cached = _cached(sweep)
+    if cached is None or not _is_whole(sweep.metrics_parquet):
+        return []
+    made_from = dict(cached.select("run_id", _ROWS).iter_rows())
+    folder = os.fspath(sweep.path)
+    return [run for run in plan if _stamp(f"{folder}/{run.run_id}/metrics.jsonl") == made_from.get(run.run_id) != "-"]
+
+
+def _cached_rows(sweep: SweepDir, run_ids: set[str], names: Sequence[str]) -> pl.DataFrame:
+    rows = pl.scan_parquet(sweep.metrics_parquet)
+    there = [name for name in names if name in rows.collect_schema()]
+    every = rows.select("run_id", "step", *there)
+    return _picked(every.filter(pl.col("run_id").is_in(sorted(run_ids))).collect(), names)
+
+
+def _picked(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """These columns of the frame, those that it has, in the types of `read_rows`."""
+    there = [name for name in dict.fromkeys(names) if name in frame.columns and name not in ("run_id", "step")]
+    return frame.select(
+        "run_id", pl.col("step").cast(pl.Int64), *(_widened(name, frame[name].dtype) for name in there)
+    )
+
+
+def _widened(name: str, dtype: Any) -> pl.Expr:
+    if isinstance(dtype, pl.List):
+        return pl.col(name).cast(pl.List(pl.Int64 if name.startswith("key_freqs") else pl.Float64))
+    return pl.col(name).cast(pl.Float64) if dtype.is_numeric() or dtype in (pl.Boolean, pl.Null) else pl.col(name)
+
+
 # --- metrics.jsonl, many at once ----------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from synthetic_sweep import Counts, synthetic_sweep
 from analysis.load import load_sweep
 from grok_sweep import collected
 from grok_sweep.__main__ import main
-from grok_sweep.collected import BOOKKEEPING, collect
+from grok_sweep.collected import BOOKKEEPING, collect, read_rows
 from grok_sweep.config import DataConfig, MeasuresConfig, ModelConfig
 from grok_sweep.store import PlannedRun, State, SweepDir, write_json
 from grok_sweep.sweep.worker import work
@@ -218,6 +218,39 @@ def test_the_command_says_what_it_did(sweep: SweepDir, capsys) -> None:
     assert said.startswith("24 runs, 320 rows; read anew: 21 runs, 320 rows, in ")
     assert f"{sweep.metrics_parquet}  " in said
     assert not [file for file in sweep.path.iterdir() if file.name.endswith(".tmp")]
+
+
+NAMES = ["excluded_loss", "excluded_loss_k", "key_freqs", "no_such_measure"]
+
+
+def assert_rows_read(sweep: SweepDir, run_ids: list[str]) -> None:
+    """`read_rows` gives what the files hold, run by run in the order asked for; null where a row lacks a name."""
+    found = read_rows(sweep, run_ids, NAMES)
+    assert found.columns == ["run_id", "step", *NAMES]
+    expected = [
+        {"run_id": run_id, "step": row["step"], **{name: row.get(name) for name in NAMES}}
+        for run_id in run_ids
+        for row in (sweep.run(run_id).rows() if sweep.run(run_id).metrics_file.exists() else [])
+    ]
+    assert found.height == len(expected) > 0
+    for ours, row in zip(found.to_dicts(), expected, strict=True):
+        assert (ours["run_id"], ours["step"]) == (row["run_id"], row["step"])
+        assert all(_close(ours[name], row[name]) if row[name] is not None else ours[name] is None for name in NAMES)
+
+
+def test_rows_come_from_the_cache_where_it_is_fresh_and_from_the_files_where_not(sweep: SweepDir, monkeypatch):
+    run_ids = [run.run_id for run in sweep.plan()][::-1]
+    assert_rows_read(sweep, run_ids)
+    collect(sweep)
+    stale = next(run_id for run_id in run_ids if sweep.run(run_id).metrics_file.exists())
+    with sweep.run(stale).metrics_file.open("a") as file:
+        file.write('{"step": 999999, "excluded_loss": 0.5, "key_freqs": [1, 2]}\n')
+    read = []
+    frames = collected._frames
+    monkeypatch.setattr(collected, "_frames", lambda s, run_ids: (read.extend(run_ids), frames(s, run_ids))[1])
+    assert_rows_read(sweep, run_ids)
+    assert read == [stale]
+    assert_rows_read(sweep, [stale])
 
 
 def test_nothing_of_the_bookkeeping_reaches_analysis(sweep: SweepDir) -> None:
