@@ -54,7 +54,7 @@ def _digest(run: PlannedRun) -> str:
     return hashlib.blake2b(json.dumps([run.settings, run.axes]).encode(), digest_size=8).hexdigest()
 
 
-def _stamp(file: str) -> str:
+def _stamp(file: str | os.PathLike[str]) -> str:
     try:
         found = os.stat(file)
     except OSError:
@@ -229,11 +229,11 @@ def read_rows(sweep: SweepDir, run_ids: Sequence[str], names: Sequence[str]) -> 
     Of metrics.parquet (whose numbers are float32) where that is fresh, of metrics.jsonl where not. A name that a row
     lacks is null there; one that no row has is null everywhere. Numbers are Float64, lists of them List(Float64).
     """
-    wanted = set(run_ids)
-    plan = [run for run in sweep.plan() if run.run_id in wanted]
-    kept = {run.run_id for run in _fresh_rows(sweep, plan)}
-    frames = [_cached_rows(sweep, kept, names)] if kept else []
-    stale = [run.run_id for run in plan if run.run_id not in kept]
+    there = {run_id: stamp for run_id in run_ids if (stamp := _stamp(sweep.run(run_id).metrics_file)) != "-"}
+    made_from = _rows_made_from(sweep)
+    fresh = [run_id for run_id, stamp in there.items() if made_from.get(run_id) == stamp]
+    stale = [run_id for run_id in there if run_id not in set(fresh)]
+    frames = [_cached_rows(sweep, fresh, names)] if fresh else []
     frames += [_picked(frame, names) for frame, _ in _frames(sweep, stale)]
     frames = [frame for frame in frames if frame.height]
     empty = pl.DataFrame(schema={"run_id": pl.String, "step": pl.Int64})
@@ -247,21 +247,19 @@ def read_rows(sweep: SweepDir, run_ids: Sequence[str], names: Sequence[str]) -> 
     return ordered.select("run_id", "step", *dict.fromkeys(name for name in names if name not in ("run_id", "step")))
 
 
-def _fresh_rows(sweep: SweepDir, plan: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """The runs whose rows stand in metrics.parquet as they are now."""
+def _rows_made_from(sweep: SweepDir) -> dict[str, str]:
+    """What metrics.parquet holds: run_id to the stamp of the file that its rows were read from."""
     cached = _cached(sweep)
     if cached is None or not _is_whole(sweep.metrics_parquet):
-        return []
-    made_from = dict(cached.select("run_id", _ROWS).iter_rows())
-    folder = os.fspath(sweep.path)
-    return [run for run in plan if _stamp(f"{folder}/{run.run_id}/metrics.jsonl") == made_from.get(run.run_id) != "-"]
+        return {}
+    return dict(cached.select("run_id", _ROWS).iter_rows())
 
 
-def _cached_rows(sweep: SweepDir, run_ids: set[str], names: Sequence[str]) -> pl.DataFrame:
+def _cached_rows(sweep: SweepDir, run_ids: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
     rows = pl.scan_parquet(sweep.metrics_parquet)
     there = [name for name in names if name in rows.collect_schema()]
     every = rows.select("run_id", "step", *there)
-    return _picked(every.filter(pl.col("run_id").is_in(sorted(run_ids))).collect(), names)
+    return _picked(every.filter(pl.col("run_id").is_in(run_ids)).collect(), names)
 
 
 def _picked(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
