@@ -1,7 +1,7 @@
 """Sweeps with planted alarms: curves whose event, alarms and gains are known, without a step of training.
 
 In a run that groks, the logit of accuracy rises from chance in ln t, and accuracy reaches .9 at T; a measure sees the
-same a factor earlier, or not at all. ln T = mu(weight decay, train fraction) + a cell's + a seed's + the run's own deviation.
+same a factor earlier, or not at all. ln T = mu(weight decay, train fraction) + the deviations of a cell, a seed, a run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ WEIGHT_DECAYS, FRACTIONS = (0.3, 1.0, 3.0, 10.0), (0.2, 0.25, 0.3, 0.4, 0.5, 0.6
 T_TRAIN, P = 100, 59
 CHANCE = -float(np.log(P - 1))
 RISE = 0.4
-"""From where accuracy leaves chance to T, in ln t: less than ln 3 - ln 2, so that a measure that sees it twice as early is
-not more than three times too early."""
+"""From where accuracy leaves chance to T, in ln t: less than ln 3 - ln 2, so that a measure that sees it twice as early
+is not more than three times too early."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ Curve = Callable[["Run", np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class Run:
-    """What curves are made from: ln T (also beyond the budget; inf: never), logged steps, the width of the rise, noise."""
+    """What curves are made from: ln T (also beyond the budget; inf: never), logged steps, width of the rise, noise."""
 
     log_event: float
     steps: np.ndarray
@@ -96,7 +96,7 @@ def planted_sweep(
     decays: tuple[float, ...] = WEIGHT_DECAYS,
     fractions: tuple[float, ...] = FRACTIONS,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(rows, runs): as load_rows and the table of runs have them, with test_acc, novel_acc, test_loss and `curves`."""
+    """(rows, runs): as load_rows and the table of runs have them; test_acc, novel_acc, test_loss and `curves`."""
     steps = logged_steps(world.budget)
     seeds = world.seed_sd * rng.standard_normal(n_seeds)
     rows, runs = [], []

@@ -1,4 +1,4 @@
-"""Which measures may be ranked: those with a fixed direction, whose value at step t needs the weights up to t only. Pure.
+"""Which measures may be ranked: those with a fixed direction, whose value at t needs the weights up to t only. Pure.
 
 Direction and scale come from the table of measures (docs/measures.md) and are never fitted to the runs.
 """

@@ -1,8 +1,8 @@
 """When a measure rings: by how much it has risen above its least value since t_train, at two logs in a row. Pure.
 
 z(t) is the rise of the oriented measure above its running minimum since t_train; A(theta) the first log t at which z
-was at theta or above at t and at the log before. An alarm at or after T is late: it counts neither as detection nor as
-false, for the watch ends with the event.
+was at theta or above at t and at the log before. An alarm at or after T is late: it counts neither as detection nor
+as false, for the watch ends with the event.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Levels:
     Attributes:
         times: [n_runs, n_logs - 1], steps of the second of two logs in a row; inf where there is none.
         reached: the same shape, ascending: A(theta) is the first of `times` at which this is theta or more.
-        false: [n_runs], the alarm is a false one for every theta up to this, undecided alarms counted as false: with an
-            event, it comes before T/3; without one, it comes at all.
+        false: [n_runs], the alarm is a false one for every theta up to this, undecided alarms counted as false: with
+            an event, it comes before T/3; without one, it comes at all.
         false_decided: the same with undecided alarms counted as not false: without an event, it comes by a third of
             the run.
     """
@@ -47,7 +47,7 @@ class Levels:
 
 
 def oriented(values: Array, line: Measure) -> Array:
-    """On the measure's scale, turned so that it rises as the network generalises; nan where it is not defined there."""
+    """On the measure's scale, turned so that it rises as the network generalises; nan where it is not defined."""
     sign = -1.0 if line.direction == "down" else 1.0
     if line.scale == "log":
         return sign * np.log(np.where(values >= 0, np.maximum(values, LEAST), np.nan))
@@ -70,7 +70,7 @@ def rises(values: Array, steps: Array, watched: Watched, line: Measure) -> Level
 
 
 def levels(z: Array, steps: Array, watched: Watched) -> Levels:
-    """Levels of any quantity that rings when it is high: two successive logs of it, both at the threshold or above."""
+    """Levels of a quantity that rings when it is high: two successive logs of it, both at the threshold or above."""
     pairs = np.minimum(z[:, :-1], z[:, 1:])
     pairs = np.where(np.isnan(pairs), -np.inf, pairs)
     times = np.where(np.isfinite(pairs), steps[:, 1:], np.inf)

@@ -1,8 +1,8 @@
 """Measures ranked by what they gain over the best of three baselines: test accuracy, test loss, settings alone. Pure.
 
 Each measure rings at a threshold set on other cells and other seeds; its lead is ln(T / A), 0 if late or never; its
-gain is its mean lead less the greatest mean lead of a baseline under the same rule. Intervals come from a bootstrap over
-cells and seeds, in which thresholds, foretold times and the best baseline are found anew in every draw.
+gain is its mean lead less the greatest mean lead of a baseline under the same rule. Intervals come from a bootstrap
+over cells and seeds, in which thresholds, foretold times and the best baseline are found anew in every draw.
 """
 
 from __future__ import annotations
@@ -53,7 +53,12 @@ class Ranking:
     choice: Choice
 
     @property
-    def rank(
+    def why_too_few(self) -> str | None:
+        """Why nothing could be ranked; None where something could."""
+        return why_too_few(self.choice.watched)
+
+
+def rank(
     rows: pl.DataFrame,
     runs: pl.DataFrame,
     swept: Sequence[str],
@@ -66,9 +71,10 @@ class Ranking:
 
     The table's columns: rank (null: not ranked); measure; role; sees; kind (of key frequencies); n_events and
     n_non_events; theta (median of the runs' thresholds, on the measure's scale); gain and lead (natural logarithms);
-    detection (share of events with A < T) and too_early (with 3A < T); false_alarms (share of runs without an event that
-    rang; undecided ones counted as false) and false_alarms_decided (as not false); each of these with _low and _high;
-    best_baseline, over which the gain is; verdict.
+    gain_lenient and lead_lenient (with thresholds for which no undecided alarm is false), gain_in_time and lead_in_time
+    (no lead for alarms that come too early); detection (share of events with A < T) and too_early (with 3A < T);
+    false_alarms (share of runs without an event that rang; undecided ones counted as false) and false_alarms_decided
+    (as not false); each of these with _low and _high; best_baseline, over which the gain is; verdict.
 
     Args:
         rows: columns run_id, step, test_acc, test_loss, novel_acc and measures; all of them are judged.
@@ -99,7 +105,7 @@ class Ranking:
 def _require_columns(rows: pl.DataFrame) -> None:
     missing = [name for name in ("run_id", "step", "novel_acc", *LOGGED_BASELINES) if name not in rows.columns]
     if missing:
-        raise ValueError(f"rows for alarms need the columns {', '.join(missing)}; load them as admissible.columns says")
+        raise ValueError(f"rows for alarms lack the columns {', '.join(missing)}; load what admissible.columns names")
 
 
 def _parts(
@@ -171,6 +177,6 @@ def _table(found: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
 def _alarms_of(name: str, judged: Judged, part: Choice) -> pl.DataFrame:
     steps = {"alarm": judged.alarms, "event": part.watched.event}
     whole = [pl.Series(n, np.where(np.isfinite(v), v, -1)).cast(pl.Int64).replace(-1, None) for n, v in steps.items()]
-    return pl.DataFrame(
-        [part.runs["run_id"], pl.Series("theta", judged.theta), *whole]
-    ).select("run_id", pl.lit(BASELINES.get(name, name)).alias("measure"), "theta", "alarm", "event")
+    return pl.DataFrame([part.runs["run_id"], pl.Series("theta", judged.theta), *whole]).select(
+        "run_id", pl.lit(BASELINES.get(name, name)).alias("measure"), "theta", "alarm", "event"
+    )

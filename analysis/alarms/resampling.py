@@ -1,7 +1,7 @@
-"""Draws of cells and seeds with replacement, and intervals from them. Pure: random numbers come from the caller's generator.
+"""Draws of cells and seeds with replacement, and intervals from them. Pure: random numbers come from the caller.
 
-Cells and seeds cross, so that both are drawn, each by itself, and a run counts as often as its cell times its seed was
-drawn (the pigeonhole bootstrap: Owen 2007, "The pigeonhole bootstrap").
+Cells and seeds cross, so that both are drawn, each by itself, and a run counts as often as its cell times its seed
+was drawn (the pigeonhole bootstrap: Owen 2007, "The pigeonhole bootstrap").
 """
 
 from __future__ import annotations

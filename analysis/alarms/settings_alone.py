@@ -22,7 +22,7 @@ from analysis.axes import SEEDS
 LINEAR = ("data.frac_train", "data.label_noise", "model.dropout")
 """Shares, taken as they are."""
 PENALTY = 0.1
-"""Prior precision of each standardised coefficient over sigma, and of 1/sigma: keeps the fit finite where nothing groks."""
+"""Prior precision of each standardised coefficient over sigma, and of 1/sigma: keeps the fit finite."""
 ITERATIONS = 12
 
 

@@ -1,8 +1,8 @@
 """The threshold: the smallest with at most 10 % false alarms on other cells and other seeds. Pure.
 
-10 % of what: of the runs without an event and of those with one, each taken by itself, so that the rule does not depend
-on how many of a sweep's cells grok. Undecided alarms are counted both ways: `strict`, as false, which the ranking goes
-by, and lenient, as not false, beside it.
+10 % of what: of the runs without an event and of those with one, each taken by itself, so that the rule does not
+depend on how many of a sweep's cells grok. Undecided alarms are counted both ways: `strict`, as false, which the
+ranking goes by, and lenient, as not false, beside it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def folds(factors: Sequence[Array]) -> Iterator[tuple[Array, Array]]:
 
 
 def smallest(false: Array, weights: Array) -> Array:
-    """The smallest theta at which at most 10 % of the runs, by weight, alarm falsely; inf where there is none of them.
+    """The smallest theta at which at most 10 % of the runs, by weight, alarm falsely; inf where there is none.
 
     Args:
         false: [n_runs] or [n_draws, n_runs], Levels.false.

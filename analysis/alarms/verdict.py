@@ -1,4 +1,4 @@
-"""What the numbers of a measure say, in words: what it adds over the best baseline, or that the runs are too few. Pure."""
+"""What the numbers of a measure say: what it adds over the best baseline, or that the runs are too few. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The runs that are watched for the event, their clock, and what they share with one another. Pure.
 
-Event T: the first logged step from which accuracy on novel test pairs stays at .9 or more for two logs. The clock of a
-run starts at t_train. Runs that had generalised by then, or never memorised, or did not end in good order, are left out.
+Event T: the first logged step from which accuracy on novel test pairs stays at .9 or more for two logs. The clock of
+a run starts at t_train. Runs that had generalised by then, never memorised, or did not end in good order are left out.
 """
 
 from __future__ import annotations
