@@ -1,4 +1,4 @@
-"""What a measure's alarms come to: detection, lead and false alarms in the runs watched and every draw of them. Pure."""
+"""What a measure's alarms come to: detection, lead and false alarms of the runs watched, in every draw. Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LEADS = {
     "lead_lenient": "gain_lenient",
     "lead_in_time": "gain_in_time",
 }
-"""Mean lead as defined; with undecided alarms counted as not false; with no lead for alarms that come too early, which
-are false ones. And the gain made from each."""
+"""Mean lead as defined; with undecided alarms counted as not false; with no lead for alarms that come too early (they
+are false). And the gain made from each."""
 NUMBERS = ("detection", "too_early", "false_alarms", "false_alarms_decided", *LEADS)
 
 

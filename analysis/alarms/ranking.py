@@ -2,7 +2,7 @@
 
 Each measure rings at a threshold set on other cells and other seeds; its lead is ln(T / A), 0 if late or never; its
 gain is its mean lead less the greatest mean lead of a baseline under the same rule. Intervals come from a bootstrap
-over cells and seeds, in which thresholds, foretold times and the best baseline are found anew in every draw.
+over cells and seeds, in which thresholds and foretold times are found anew in every draw.
 """
 
 from __future__ import annotations
@@ -70,11 +70,12 @@ def rank(
     """Which measure sees grokking coming.
 
     The table's columns: rank (null: not ranked); measure; role; sees; kind (of key frequencies); n_events and
-    n_non_events; theta (median of the runs' thresholds, on the measure's scale); gain and lead (natural logarithms);
-    gain_lenient and lead_lenient (with thresholds for which no undecided alarm is false), gain_in_time and lead_in_time
-    (no lead for alarms that come too early); detection (share of events with A < T) and too_early (with 3A < T);
-    false_alarms (share of runs without an event that rang; undecided ones counted as false) and false_alarms_decided
-    (as not false); each of these with _low and _high; best_baseline, over which the gain is; verdict.
+    n_non_events; theta (median of the runs' thresholds, on the measure's scale); gain and lead (natural logarithms),
+    gain_lenient and lead_lenient (with thresholds for which no undecided alarm is false), gain_in_time and
+    lead_in_time (no lead for alarms that come too early); detection (share of events with A < T) and too_early (with
+    3A < T); false_alarms (share of runs without an event that rang; undecided ones counted as false) and
+    false_alarms_decided (as not false); each of these with _low and _high; best_baseline, over which the gain is;
+    verdict.
 
     Args:
         rows: columns run_id, step, test_acc, test_loss, novel_acc and measures; all of them are judged.
@@ -131,7 +132,7 @@ def _parts(
 
 def _has(name: str, line: Measure, choice: Choice) -> Array:
     """Which runs have logged a measure; one that needs key frequencies of its own may be null in a whole run."""
-    held = ~np.isnan(choice.logs.values(name)).all(axis=1)
+    held = np.isfinite(choice.logs.values(name)).sum(axis=1) > 0
     if line.kind == K_FREE or "measures.names" not in choice.runs.columns or not held.any():
         return held
     asked = choice.runs["measures.names"].fill_null("").str.split(",").list.contains(name.partition(".")[0])
@@ -143,8 +144,10 @@ def _has(name: str, line: Measure, choice: Choice) -> Array:
 
 def _row(name: str, line: Measure | None, judged: Mapping[str, Judged], found: Watched) -> dict[str, Any]:
     """A row of the table, but for its rank."""
-    best = max(BASELINES, key=lambda baseline: judged[baseline].numbers["lead"][0])
-    numbers = judged[name].numbers | {gain: _gain(name, judged, lead) for lead, gain in LEADS.items()}
+    best = _best(judged, "lead")
+    numbers = judged[name].numbers | {
+        gain: judged[name].numbers[lead] - judged[_best(judged, lead)].numbers[lead] for lead, gain in LEADS.items()
+    }
     row: dict[str, Any] = {
         "measure": BASELINES.get(name, name), "role": _role(name, line), "best_baseline": BASELINES[best],
         "sees": line.sees if line is not None else "settings", "kind": line.kind if line is not None else "",
@@ -155,9 +158,13 @@ def _row(name: str, line: Measure | None, judged: Mapping[str, Judged], found: W
     return row | {"verdict": verdict(row, found)}
 
 
-def _gain(name: str, judged: Mapping[str, Judged], lead: str) -> Array:
-    """Mean lead less the greatest of a baseline, in each draw."""
-    return judged[name].numbers[lead] - np.max([judged[baseline].numbers[lead] for baseline in BASELINES], axis=0)
+def _best(judged: Mapping[str, Judged], lead: str) -> str:
+    """The baseline with the greatest mean lead in the sweep itself; in every draw it is the one compared with.
+
+    Chosen anew in each draw, the one that varies most would win the most: the settings alone, whose threshold hangs
+    on the cells next to the boundary.
+    """
+    return max(BASELINES, key=lambda baseline: judged[baseline].numbers[lead][0])
 
 
 def _role(name: str, line: Measure | None) -> str:
@@ -165,12 +172,14 @@ def _role(name: str, line: Measure | None) -> str:
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """By gain; hindsight measures last; a rank for measures that are not too few."""
+    """By gain, then those too few, by name, then hindsight measures; ranks for the first alone."""
     table = pl.DataFrame(found, schema=SCHEMA, strict=False)
     numbers = [name for name, dtype in SCHEMA.items() if dtype == pl.Float64]
     table = table.with_columns(pl.when(pl.col(n).is_finite()).then(pl.col(n)).alias(n) for n in numbers)
-    table = table.sort(pl.col("role") == HINDSIGHT, pl.col("gain"), descending=[False, True], nulls_last=True)
-    ranked = (pl.col("role") == MEASURE) & ~pl.col("verdict").str.starts_with(TOO_FEW)
+    few = pl.col("verdict").str.starts_with(TOO_FEW)
+    gain = pl.when(~few).then(pl.col("gain"))
+    table = table.sort(pl.col("role") == HINDSIGHT, few, -gain, "measure", nulls_last=True)
+    ranked = (pl.col("role") == MEASURE) & ~few
     return table.with_columns(pl.when(ranked).then(ranked.cast(pl.Int64).cum_sum()).alias("rank"))
 
 

@@ -68,6 +68,9 @@ def held_out(
     levels_of_false = levels.false if strict else levels.false_decided
     theta, alarms = np.empty(weights.shape), np.empty(weights.shape)
     for runs, others in folds(watched.factors):
+        if not others.any():
+            theta[:, runs], alarms[:, runs] = np.inf, np.inf
+            continue
         shift = None if offsets is None else offsets(others)
         found = np.full(len(weights), floor)
         for group in (others & watched.has_event, others & ~watched.has_event):
@@ -75,5 +78,5 @@ def held_out(
             found = np.maximum(found, smallest(false, weights[:, group]))
         for run in np.flatnonzero(runs):
             theta[:, run] = found
-            alarms[:, run] = levels.alarm(run, found if shift is None else found + shift[:, run])
+            alarms[:, run] = levels.alarm(int(run), found if shift is None else found + shift[:, run])
     return theta, alarms

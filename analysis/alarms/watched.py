@@ -1,7 +1,7 @@
 """The runs that are watched for the event, their clock, and what they share with one another. Pure.
 
 Event T: the first logged step from which accuracy on novel test pairs stays at .9 or more for two logs. The clock of
-a run starts at t_train. Runs that had generalised by then, never memorised, or did not end in good order are left out.
+a run starts at t_train. Left out: runs that had generalised by then, never memorised, or did not end in good order.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class Logs:
 
 def logs(rows: pl.DataFrame, run_ids: Sequence[str]) -> Logs:
     """The rows of these runs; columns run_id, step and measures, each run by step."""
-    number = pl.DataFrame({"run_id": list(run_ids), "_run": range(len(run_ids))}, schema_overrides={"_run": pl.Int64})
+    number = pl.DataFrame(
+        {"run_id": list(run_ids), "_run": range(len(run_ids))}, schema={"run_id": pl.String, "_run": pl.Int64}
+    )
     kept = rows.join(number, on="run_id", how="inner").sort("_run", "step", maintain_order=True)
     log = kept.select(pl.int_range(pl.len()).over("_run")).to_series()
     at = kept["_run"].to_numpy(), log.to_numpy()
@@ -158,7 +160,7 @@ def choose(rows: pl.DataFrame, runs: pl.DataFrame, swept: Sequence[str]) -> Choi
 def events(found: Logs) -> tuple[Array, Array]:
     """T of each run (nan: none), and whether it is that of all test pairs, for want of novel ones."""
     novel, test = found.values("novel_acc"), found.values("test_acc")
-    without = np.isnan(novel).all(axis=1)
+    without = np.array([np.isnan(run).all() for run in novel], dtype=bool)
     accuracy, steps = packed(np.where(without[:, None], test, novel), found.steps)
     above = accuracy >= ACCURACY - ROUNDING
     stays = above[:, :-1] & above[:, 1:]
@@ -185,7 +187,9 @@ def factors(runs: pl.DataFrame, swept: Sequence[str]) -> tuple[Array, ...]:
     together = runs.select(seeds).n_unique() if seeds else 0
     if len(seeds) == 2 and together == max(runs[name].n_unique() for name in seeds):
         return _label(runs, settings), _label(runs, seeds)
-    return _label(runs, settings), *(_label(runs, [name]) for name in seeds or [()])
+    if not seeds:
+        return _label(runs, settings), _label(runs, [])
+    return _label(runs, settings), *(_label(runs, [name]) for name in seeds)
 
 
 def _label(runs: pl.DataFrame, names: Sequence[str]) -> Array:

@@ -29,7 +29,7 @@ def sentences(ranking: Ranking) -> list[str]:
     lines = [
         f"{found.n_events} runs with the event, {found.n_non_events} without; {_count(n_cells, 'cell')}, "
         f"{' x '.join(str(n) for n in n_seeds)} seed{'' if n_seeds == [1] else 's'}. "
-        f"Event: accuracy on novel test pairs stays at {ACCURACY:g} or more for two logs."
+        f"Event T: accuracy on novel test pairs stays at {ACCURACY:g} or more for two logs."
     ]
     if n := ranking.choice.n_by_test_acc:
         lines.append(f"{_count(n, 'run')} without novel pairs: their event is that of all test pairs.")
