@@ -15,10 +15,12 @@ LEAST_EACH = 20
 """Events, and runs without one, below which nothing is ranked."""
 TOO_FEW = "too few"
 ADDS, ADDS_NOTHING, LATER = "sees it earlier than", "adds nothing over", "comes later than"
+IN_SHORT = {ADDS: "earlier", ADDS_NOTHING: "nothing", LATER: "later"}
 OTHERWISE = {
-    "gain_lenient": "were undecided alarms not false",
-    "gain_in_time": "were alarms that come too early given no lead",
+    "gain_lenient": "if undecided alarms are not false",
+    "gain_in_time": "if alarms too early have no lead",
 }
+"""Other ways of counting: gain -> in words."""
 
 
 def why_too_few(found: Watched) -> str | None:
@@ -41,12 +43,14 @@ def verdict(row: Mapping[str, Any], found: Watched) -> str:
     if row["role"] == BASELINE:
         return "the best baseline" if row["measure"] == best else "a baseline"
     first = f"sees it {np.exp(row['gain']):.2f} times as early as" if said == ADDS else said
-    otherwise = [
-        f"; {other} the best baseline, {when}"
-        for gain, when in OTHERWISE.items()
-        if (other := says(row, gain)) != said
-    ]
-    return f"{first} {best}" + "".join(otherwise)
+    others = {when: says(row, gain) for gain, when in OTHERWISE.items()}
+    differing = [f"{IN_SHORT[other]} {when}" for when, other in others.items() if other != said]
+    return f"{first} {best}" + (f" ({', '.join(differing)})" if differing else "")
+
+
+def adds_whichever_way(row: Mapping[str, Any]) -> bool:
+    """Whether it adds something however undecided and too early alarms are counted."""
+    return all(says(row, gain) == ADDS for gain in ("gain", *OTHERWISE))
 
 
 def says(row: Mapping[str, Any], gain: str) -> str:

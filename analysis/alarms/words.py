@@ -8,9 +8,10 @@ from typing import Any
 from analysis.alarms.alarm import FALSE_AFTER
 from analysis.alarms.ranking import Ranking
 from analysis.alarms.threshold import MOST_FALSE
-from analysis.alarms.verdict import ADDS, BASELINE, HINDSIGHT, MEASURE, says
+from analysis.alarms.verdict import ADDS, BASELINE, HINDSIGHT, MEASURE, OTHERWISE, adds_whichever_way, says
 from analysis.alarms.watched import ACCURACY
 
+GAINS = ("gain", *OTHERWISE)
 HEADS = ("", "measure", "gain (ln)", "90 %", "lead (ln)", "detected", "too early", "false alarms", "verdict")
 
 
@@ -43,10 +44,14 @@ def _conclusion(ranking: Ranking) -> str:
         return few[0].upper() + few[1:] + ". No rank."
     rows = [row for row in ranking.table.to_dicts() if row["role"] == MEASURE and row["rank"] is not None]
     best = next(row["best_baseline"] for row in ranking.table.to_dicts())
-    ahead = [row["measure"] for row in rows if says(row, "gain") == ADDS]
-    if not ahead:
-        return f"No measure adds anything over {best}, of {len(rows)} ranked."
-    return f"Earlier than {best}: {', '.join(ahead)}; of {len(rows)} ranked."
+    ahead = [row["measure"] for row in rows if adds_whichever_way(row)]
+    partly = [
+        row["measure"] for row in rows if row["measure"] not in ahead and any(says(row, g) == ADDS for g in GAINS)
+    ]
+    lines = [f"Earlier than {best}, of {len(rows)} ranked: {', '.join(ahead) or 'none'}."]
+    if partly:
+        lines.append(f"Only by some ways of counting undecided and too early alarms: {', '.join(partly)}.")
+    return " ".join(lines)
 
 
 def notes(ranking: Ranking) -> list[str]:

@@ -14,6 +14,7 @@ from analysis.alarms import admissible, resampling, settings_alone, threshold, w
 from analysis.alarms.admissible import Derived
 from analysis.alarms.alarm import levels, oriented, outcome, rises
 from analysis.alarms.ranking import rank
+from analysis.alarms.verdict import adds_whichever_way, verdict
 from analysis.alarms.watched import Watched
 from analysis.alarms.words import text
 from grok_sweep.measures.table import MEASURES, Measure
@@ -387,7 +388,7 @@ def test_a_measure_that_sees_it_earlier_is_first_and_said_to(planted):
     assert first["gain_low"] > 0
     assert first["verdict"].startswith("sees it ")
     assert first["verdict"].endswith("times as early as test accuracy")
-    assert "Earlier than test accuracy: restored_acc" in "\n".join(text(ranking))
+    assert "Earlier than test accuracy, of 6 ranked: restored_acc." in text(ranking)
 
 
 @pytest.mark.parametrize("measure", ["gini_W_E", "ipr.W_E", "key_gap", "sum_sq_weights"])
@@ -571,6 +572,53 @@ def test_a_measure_of_online_key_frequencies_belongs_to_runs_that_never_had_any(
 def test_rows_without_the_baselines_are_refused():
     with pytest.raises(ValueError, match="lack the columns novel_acc, test_loss"):
         rank(pl.DataFrame({"run_id": [], "step": [], "test_acc": []}), run_table(), SWEPT, np.random.default_rng(0))
+
+
+# --- what is said -------------------------------------------------------------------------------------------
+
+
+def row_with(gain, lenient=None, in_time=None):
+    """A row of the table whose three gains have these intervals."""
+    given = {"gain": gain, "gain_lenient": lenient or gain, "gain_in_time": in_time or gain}
+    ends = {f"{name}{end}": v for name, both in given.items() for end, v in zip(("_low", "_high"), both, strict=True)}
+    return {"role": "measure", "measure": "x", "best_baseline": "test loss", "gain": sum(gain) / 2} | ends
+
+
+ENOUGH = watch([10.0] * 30 + [NAN] * 30, 100)
+
+
+@pytest.mark.parametrize(
+    "intervals, said",
+    [
+        ([(0.3, 0.5)], "sees it 1.49 times as early as test loss"),
+        ([(-0.1, 0.5)], "adds nothing over test loss"),
+        ([(0.0, 0.5)], "adds nothing over test loss"),
+        ([(-0.5, -0.1)], "comes later than test loss"),
+        ([(-0.1, 0.5), (0.2, 0.6)], "adds nothing over test loss (earlier if undecided alarms are not false)"),
+        (
+            [(0.3, 0.5), (-0.2, 0.6), (-0.6, -0.1)],
+            "sees it 1.49 times as early as test loss (nothing if undecided alarms are not false, "
+            "later if alarms too early have no lead)",
+        ),
+    ],
+)
+def test_a_verdict_says_where_the_interval_lies_and_where_another_count_says_otherwise(intervals, said):
+    assert verdict(row_with(*intervals), ENOUGH) == said
+    assert adds_whichever_way(row_with(*intervals)) == (intervals == [(0.3, 0.5)])
+
+
+def test_undecided_alarms_that_decide_are_said_to():
+    """Runs that would grok soon after their end: what sees them coming rings, which strictly is a false alarm."""
+    rng = np.random.default_rng(0)
+    world = World(memorises_below=0.22, budget=6000)
+    rows, runs = planted_sweep(world, {"restored_acc": seen(2.0)}, rng)
+    ranking = rank(rows, runs, SWEPT, rng, n_draws=60)
+    row = ranking.table.filter(pl.col("measure") == "restored_acc").row(0, named=True)
+    assert row["gain_lenient_low"] > 0
+    assert row["gain"] < row["gain_lenient"] - 0.2
+    assert "earlier if undecided alarms are not false" in row["verdict"]
+    said = "Only by some ways of counting undecided and too early alarms: restored_acc."
+    assert said in "\n".join(text(ranking))
 
 
 # --- intervals and figures found, in simulation -------------------------------------------------------------
