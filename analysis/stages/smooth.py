@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.random import Generator
@@ -14,6 +15,8 @@ Ints = NDArray[np.int64]
 MEDIAN_REACH = 0.04
 """Half width of the rolling median in ln t; at least MEDIAN_ROWS rows to each side."""
 MEDIAN_ROWS = 2
+FARTHEST = 0.25
+"""In ln t: where MEDIAN_ROWS rows reach further, a spike cannot be told from the curve, and is left."""
 SPIKE = 5.0
 """A row this many robust standard deviations from the rolling median is on a spike."""
 
@@ -28,7 +31,7 @@ def despiked(x: Floats, y: Floats, least: float) -> Floats:
     if len(y) < 2 * MEDIAN_ROWS + 1:
         return y
     median = _rolling_median(x, y)
-    away = np.abs(y - median)
+    away = np.where(_reach(x, MEDIAN_ROWS) <= FARTHEST, np.abs(y - median), 0.0)
     spread = 1.4826 * float(np.median(away))
     return np.where(away > max(SPIKE * spread, least), median, y)
 
@@ -48,24 +51,39 @@ def _rolling_median(x: Floats, y: Floats) -> Floats:
     return np.median(window, axis=1)
 
 
+def _reach(x: Floats, rows: int) -> Floats:
+    """How far, in ln t, the rows on each side lie, the farther of the two."""
+    at = np.arange(len(x))
+    return np.maximum(x[np.minimum(at + rows, len(x) - 1)] - x, x - x[np.maximum(at - rows, 0)])
+
+
 def local_quadratic(x: Floats, half_width: float, rows: int) -> Floats:
-    """The matrix [n, n] that takes a curve to its local quadratic in x: tricube weights, least squares.
+    """The matrix [n, n] that takes a curve to its local quadratic in x: tricube weights, least squares. Not to be
+    written to: runs of a sweep, logged at the same steps, share it.
 
     Args:
-        half_width: of the window, in ln t; it reaches at least `rows` rows to each side.
+        half_width: of the window, in ln t; it holds at least the 2 `rows` rows nearest to its middle.
     """
+    return _local_quadratic(x.tobytes(), half_width, rows)
+
+
+@lru_cache(maxsize=32)
+def _local_quadratic(x_bytes: bytes, half_width: float, rows: int) -> Floats:
+    x = np.frombuffer(x_bytes)
     n = len(x)
-    at = np.arange(n)
-    reach = np.maximum(x[np.minimum(at + rows, n - 1)] - x, x - x[np.maximum(at - rows, 0)])
+    distance = np.abs(x[None, :] - x[:, None])
+    nearest = np.sort(distance, axis=1)[:, min(2 * rows, n - 1)]
     # Beyond the last row of the window, which else would weigh nothing.
-    width = 1.01 * np.maximum(reach, half_width)
+    width = 1.01 * np.maximum(nearest, half_width)
     u = (x[None, :] - x[:, None]) / width[:, None]
     weights = np.clip(1 - np.abs(u) ** 3, 0, None) ** 3
     powers = np.stack([np.ones_like(u), u, u * u], axis=-1)
     weighted = weights[..., None] * powers
     gram = np.einsum("ija,ijb->iab", weighted, powers)
     first = np.linalg.solve(gram + 1e-10 * np.eye(3), np.tile(np.array([[1.0], [0.0], [0.0]]), (n, 1, 1)))[..., 0]
-    return np.einsum("ija,ia->ij", weighted, first)
+    smoother = np.einsum("ija,ia->ij", weighted, first)
+    smoother.flags.writeable = False
+    return smoother
 
 
 NEAR = 25

@@ -13,7 +13,7 @@ import pytest
 from planted_curves import P, plant
 from stage_calibration import figures, judged
 
-from analysis.stages import Stage, Status, evidence, find_stages, stage_bands
+from analysis.stages import Stage, Status, evidence, find_stages, smooth, stage_bands
 from grok_sweep.measures.frequencies import LEAST_GAP
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "stages.json").read_text())
@@ -162,6 +162,28 @@ def test_spikes_move_nothing():
     assert [b.step for b in spiked.boundaries.values()] == [b.step for b in plain.boundaries.values()]
 
 
+def test_a_deep_valley_between_sparse_rows_is_no_spike():
+    """Snapshots every 400 steps: the rows beside the lowest one lie far above it, and it counts all the same."""
+    rows, _, times = whole_run(
+        times={"B0": 140.0, "B1": 1200.0, "B2": 7000.0, "B3": 12000.0}, reach=(0.5, 0.8), falls=6.0, rise=9.0
+    )
+    shape = replace(planted_curves.shape("four stages", np.random.default_rng(3)), tail=0.0)
+    shape = replace(shape, times=times, reach=(0.5, 0.8), falls=6.0, rise=9.0)
+    _, sparse = planted_curves.columns(shape, np.array(rows["step"]), np.arange(0.0, 48_001, 400), gap=5.0)
+    found = stages_of(rows, sparse).boundaries
+    assert found["B1"].step == 1200
+    assert found["B1"].low > 800
+    assert found["B2"].step == 7200  # the first after 7,000
+
+
+def test_a_local_quadratic_gives_quadratics_back_and_stays_near_a_curve_whose_first_row_is_far():
+    x = np.log(np.array([0.5, *range(400, 20_001, 400)]))
+    smoother = smooth.local_quadratic(x, 0.1, 2)
+    assert smoother @ (3 - 2 * x + 0.5 * x**2) == pytest.approx(3 - 2 * x + 0.5 * x**2, abs=1e-6)
+    steep = 1.5 - 8 * (np.exp(x) / 7000) ** 2
+    assert smoother @ steep == pytest.approx(steep, abs=0.5)
+
+
 def _spiked(values, places, factor):
     return [value * factor if i in places or i - 1 in places else value for i, value in enumerate(values)]
 
@@ -241,13 +263,13 @@ def test_a_run_without_rows_is_refused_and_one_with_few_says_what_is_missing():
 
 
 def test_intervals_hold_what_was_planted():
-    """48 of the 300 runs."""
-    found = figures(judged(48))
+    """36 of the 300 runs."""
+    found = figures(judged(36))
     low, _ = GOLDEN["planted"]["limits"]["coverage"]
     assert found["false"] == 0
     for name, share in found["coverage"].items():
-        # Two standard deviations of a share of .9 among some 36 boundaries, and a bit.
-        assert low - 0.12 <= share <= 1.0, name
+        # Two standard deviations of a share of .9 among some 27 boundaries, and a bit.
+        assert low - 0.13 <= share <= 1.0, name
     assert found["reliability"][0]["whole"] <= 0.15
     assert found["reliability"][-1]["whole"] >= 0.9
 
