@@ -48,6 +48,7 @@ def test_boundaries_lie_in_their_brackets():
         below, above = rows["step"][at - 1], rows["step"][at + (name == "B1")]
         assert below < times[name] <= above, name
         assert boundary.low <= times[name] <= boundary.high
+        assert boundary.low <= boundary.step <= boundary.high
         assert boundary.share >= 0.9
     assert found.confidence >= 0.95
     assert [band[0] for band in found.bands()] == FOUR
@@ -124,6 +125,17 @@ def test_a_run_that_ended_early_is_told_so_far(end, expected):
     assert found.confidence == 0
 
 
+def test_a_norm_that_still_falls_has_no_plateau():
+    t2, t3 = 3000.0, 9000.0
+    shape = replace(planted_curves.shape("four stages", np.random.default_rng(3)), tail=0.0)
+    shape = replace(shape, times={"B0": 200.0, "B1": 800.0, "B2": t2, "B3": t3})
+    for beyond, expected in ((1.15, Status.not_yet), (2.5, Status.found)):
+        steps = planted_curves.schedule(int(t2 + beyond * (t3 - t2)))
+        b3 = stages_of(*planted_curves.columns(shape, steps, steps, gap=4.0)).boundaries["B3"]
+        assert b3.status is expected
+        assert ("has not settled" in b3.decided_by) == (expected is Status.not_yet)
+
+
 def test_overlapping_stages_are_not_separable():
     times = {"B0": 200.0, "B1": 800.0, "B2": 800.0 * 1.45, "B3": 2000.0}
     rows, final, _ = whole_run(times=times, reach=(1.0, 0.3))
@@ -135,8 +147,11 @@ def test_overlapping_stages_are_not_separable():
         "cleanup",
         "after cleanup",
     ]
-    rows, final, _ = whole_run(times=times | {"B1": 150.0}, reach=(1.0, 0.8))
-    assert statuses(stages_of(rows, final)) == ["found", "not separable", "found", "found"]
+    # The smallest excluded loss of all lies before B0.
+    rows, final, _ = whole_run(times=times | {"B1": 170.0}, reach=(1.0, 0.8))
+    found = stages_of(rows, final)
+    assert statuses(found) == ["found", "not separable", "found", "found"]
+    assert found.boundaries["B1"].step >= found.boundaries["B0"].step
     rows, final, _ = whole_run(times=times | {"B2": 800.0 * 1.7}, reach=(1.0, 0.3))
     assert statuses(stages_of(rows, final)) == ["found"] * 4
 
@@ -152,14 +167,17 @@ def test_a_norm_that_does_not_fall_has_no_end_of_cleanup():
 def test_spikes_move_nothing():
     rows, final, times = whole_run(times={"B0": 200.0, "B1": 800.0, "B2": 3000.0, "B3": 8000.0}, reach=(1.0, 0.8))
     plain = stages_of(rows, final)
-    steps = np.array(rows["step"])
-    places = [int(np.searchsorted(steps, time)) + shift for time in times.values() for shift in (-6, 7)]
-    for name, factor in (("train_acc", 0.5), ("train_loss", 1e4)):
-        rows[name] = _spiked(rows[name], places, factor)
-    for name in ("excluded_loss_final", "restricted_loss_final"):
-        final[name] = _spiked(final[name], places, 100.0)
-    spiked = stages_of(rows, final)
-    assert [b.step for b in spiked.boundaries.values()] == [b.step for b in plain.boundaries.values()]
+    at = {name: int(np.searchsorted(rows["step"], time)) for name, time in times.items()}
+    rows["train_acc"] = _spiked(rows["train_acc"], at["B0"] - 6, 1 / rows["train_acc"][at["B0"] - 6])
+    final["excluded_loss_final"] = _spiked(final["excluded_loss_final"], at["B1"] + 7, 0.01)
+    final["restricted_loss_final"] = _spiked(final["restricted_loss_final"], at["B2"] - 6, 1e-3)
+    rows["sum_sq_weights"] = _spiked(rows["sum_sq_weights"], at["B3"] - 8, 0.4)
+    assert [b.step for b in stages_of(rows, final).boundaries.values()] == [b.step for b in plain.boundaries.values()]
+
+
+def _spiked(values, place, factor):
+    """Two rows from `place` on lie on a spike."""
+    return [value * factor if i - place in (0, 1) else value for i, value in enumerate(values)]
 
 
 def test_a_deep_valley_between_sparse_rows_is_no_spike():
@@ -182,10 +200,6 @@ def test_a_local_quadratic_gives_quadratics_back_and_stays_near_a_curve_whose_fi
     assert smoother @ (3 - 2 * x + 0.5 * x**2) == pytest.approx(3 - 2 * x + 0.5 * x**2, abs=1e-6)
     steep = 1.5 - 8 * (np.exp(x) / 7000) ** 2
     assert smoother @ steep == pytest.approx(steep, abs=0.5)
-
-
-def _spiked(values, places, factor):
-    return [value * factor if i in places or i - 1 in places else value for i, value in enumerate(values)]
 
 
 # --- evidence -----------------------------------------------------------------------------------------------
@@ -218,6 +232,17 @@ def test_excluded_loss_of_each_row_leaves_open_when_memorization_ended_before_th
     b1 = stages_of(rows | {"excluded_loss": online}).boundaries["B1"]
     assert b1.step >= later
     assert b1.low <= times["B1"] <= b1.high
+
+
+def test_restricted_loss_that_is_there_too_late_has_come_down_since_the_row_before():
+    rows, _, times = whole_run()
+    online = [
+        None if step < 1.3 * times["B2"] else v for step, v in zip(rows["step"], rows["restricted_loss"], strict=True)
+    ]
+    b2 = stages_of(rows | {"restricted_loss": online}).boundaries["B2"]
+    at = rows["step"].index(b2.step)
+    assert online[at - 1] is None
+    assert rows["step"][at - 1] <= b2.low < b2.step - 1
 
 
 def test_final_keys_of_an_earlier_end_are_not_used():
