@@ -21,11 +21,15 @@ def said(error: BaseException, most: int = 300) -> str:
     return text if len(text) <= most else text[:most] + "…"
 
 
-def quiet_wandb(timeout_s: float) -> tuple[Any, Any]:
+def quiet_wandb(timeout_s: float, finish_s: float | None = None) -> tuple[Any, Any]:
     """The module wandb, set up, and the settings it was set up with.
 
     No word on the terminal, no question, no console capture, no system metrics, no wait without end, and no report of
     its own errors. `x_` names are W&B's unstable ones, so only those that it knows.
+
+    Args:
+        timeout_s: for an answer of the server, at the beginning of a run and at its end.
+        finish_s: at its end, where that is another.
     """
     # Else wandb reports its own errors and counts to the server at exit, offline too.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -35,7 +39,7 @@ def quiet_wandb(timeout_s: float) -> tuple[Any, Any]:
         "console": "off",
         "silent": True,
         "init_timeout": timeout_s,
-        "finish_timeout": timeout_s,
+        "finish_timeout": timeout_s if finish_s is None else finish_s,
         "finish_timeout_raises": True,
         "x_disable_stats": True,
         "x_disable_meta": True,

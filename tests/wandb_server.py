@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 import wandb_reading as reading
+from wandb_artifacts import Artifacts
 
 from grok_sweep import loggers, run
 
@@ -103,6 +104,7 @@ class WandbServer:
 
     Attributes:
         runs: by id.
+        artifacts: every version.
         requests: path of each HTTP request that came.
         operations: name of each GraphQL request that came.
         unknown: what was asked that the stub has no answer to.
@@ -125,6 +127,7 @@ class WandbServer:
         self._http = _Http(("127.0.0.1", 0), _Handler)
         self._http.stub = self
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self.artifacts = Artifacts(self.url)
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
@@ -164,6 +167,7 @@ class WandbServer:
                 "RunHistoryKeys": lambda v: reading.history_keys(self.runs[v["name"]]),
                 "RunParquetHistory": lambda v: reading.parquet_history(self.runs[v["runName"]], self.url),
                 "HistoryPage": lambda v: reading.history_page(self.runs[v["run"]], v),
+                **self.artifacts.answers,
             }
             if operation not in answers:
                 self.unknown.append(operation)
@@ -243,7 +247,10 @@ class WandbServer:
     def take_upload(self, path: str, content: bytes) -> None:
         _, run_id, name = unquote(path).strip("/").split("/", 2)
         with self.lock:
-            self.runs[run_id].uploads[name] = content
+            if run_id in self.runs:
+                self.runs[run_id].uploads[name] = content
+            else:
+                self.artifacts.take_upload(run_id, name, content)
 
 
 class _Http(ThreadingHTTPServer):
