@@ -94,10 +94,16 @@ def target_of(sweep: Sweep, mode: str | None = None) -> Target:
     )
 
 
+def group_of(sweep: Sweep) -> str:
+    """W&B's group of the sweep's runs: the sweep that their settings name, whatever its folder is called now."""
+    named = sweep.runs["sweep"].drop_nulls().unique().to_list() if "sweep" in sweep.runs.columns else []
+    return named[0] if len(named) == 1 else sweep.name
+
+
 def _publish(
     sweep: Sweep, target: Target, mode: str, folder: Path, files: Sequence[Path], tables: Mapping[str, pl.DataFrame]
 ) -> str:
-    wandb_dir, name = folder / "wandb", wandb_id(sweep.name, REPORT)
+    wandb_dir, name = folder / "wandb", wandb_id(group_of(sweep), REPORT)
     wandb_dir.mkdir(parents=True, exist_ok=True)
     before = set(wandb_dir.glob(f"offline-run-*-{name}"))
     with _staged_in(wandb_dir / f"staged-{_key(name)}", keep=mode == LoggerMode.offline.name):
@@ -124,9 +130,9 @@ def _open(wandb: Any, settings: Any, sweep: Sweep, target: Target, mode: str, fo
         return wandb.init(
             project=target.project,
             entity=target.entity,
-            id=wandb_id(sweep.name, REPORT),
-            name=f"{sweep.name} {REPORT}",
-            group=sweep.name,
+            id=wandb_id(group_of(sweep), REPORT),
+            name=f"{group_of(sweep)} {REPORT}",
+            group=group_of(sweep),
             job_type=JOB,
             tags=target.tags or None,
             config={"swept": list(sweep.swept)},

@@ -86,3 +86,22 @@ def parquet_history(run: StoredRun, url: str) -> dict[str, Any]:
 def history_page(run: StoredRun, variables: dict[str, Any]) -> dict[str, Any]:
     rows = [row for row in run.history if variables["minStep"] <= row["_step"] < variables["maxStep"]]
     return {"project": {"run": {"history": [json.dumps(row) for row in rows[: variables["pageSize"]]]}}}
+
+
+def view(views: Mapping[str, dict[str, Any]], projects: set[str], variables: dict[str, Any]) -> dict[str, Any]:
+    """A saved view of a project, by its name."""
+    if variables["name"] not in projects:
+        return {"project": None}
+    found = views.get(variables["viewName"])
+    return {"project": {"allViews": {"edges": [{"node": found}] if found else []}}}
+
+
+def upsert_view(views: dict[str, dict[str, Any]], variables: dict[str, Any]) -> dict[str, Any]:
+    """With an id the view of this id, else a new one; two of one name would be a mistake of ours."""
+    known = {found["id"]: name for name, found in views.items()}
+    name = known.get(variables.get("id"), variables["name"])
+    inserted = name not in views
+    assert inserted or "id" in variables, f"a second view of the name {name}"
+    view_id = variables.get("id") or f"id {len(views)}"
+    views[name] = {"id": view_id, "displayName": variables["displayName"], "spec": variables["spec"]}
+    return {"upsertView": {"view": {"id": view_id, "name": name}, "inserted": inserted}}

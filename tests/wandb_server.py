@@ -105,6 +105,7 @@ class WandbServer:
     Attributes:
         runs: by id.
         artifacts: every version.
+        views: saved workspaces, by name.
         requests: path of each HTTP request that came.
         operations: name of each GraphQL request that came.
         unknown: what was asked that the stub has no answer to.
@@ -116,6 +117,7 @@ class WandbServer:
     def __init__(self) -> None:
         self.runs: dict[str, StoredRun] = {}
         self.key = KEY
+        self.views: dict[str, dict[str, Any]] = {}
         self.requests: list[str] = []
         self.operations: list[str] = []
         self.unknown: list[str] = []
@@ -167,6 +169,8 @@ class WandbServer:
                 "RunHistoryKeys": lambda v: reading.history_keys(self.runs[v["name"]]),
                 "RunParquetHistory": lambda v: reading.parquet_history(self.runs[v["runName"]], self.url),
                 "HistoryPage": lambda v: reading.history_page(self.runs[v["run"]], v),
+                "View": lambda v: reading.view(self.views, {run.project for run in self.runs.values()}, v),
+                "UpsertView2": lambda v: reading.upsert_view(self.views, v),
                 **self.artifacts.answers,
             }
             if operation not in answers:

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from grok_sweep.wandb_session import quiet_wandb, said
+from analysis.wandb_errors import TIMEOUT_S, told
+from grok_sweep.wandb_session import quiet_wandb
 
-TIMEOUT_S = 20.0
-"""For one answer of the server; WANDB_HTTP_TIMEOUT overrides it."""
 LISTED = 500
 """Runs a page where they are only listed."""
 WHOLE = 50
@@ -74,25 +73,19 @@ def place(text: str) -> Place:
     return Place(*parts)
 
 
-def server() -> str:
-    """The address of the server that is asked."""
-    wandb, _ = quiet_wandb(TIMEOUT_S)
-    return str(wandb.setup().settings.base_url)
-
-
 class WandbGroup:
     """A group at W&B. Every method raises ValueError, in one line with the way out, where W&B does not answer."""
 
     def __init__(self, where: Place) -> None:
-        self._where = where
+        self._where, self._reading = where, f"cannot read {where} from W&B"
         wandb, _ = quiet_wandb(TIMEOUT_S)
-        with _told(where):
+        with told(self._reading):
             timeout = int(float(os.environ.get("WANDB_HTTP_TIMEOUT", TIMEOUT_S)))
             self._api = wandb.Api(overrides={"entity": where.entity}, timeout=timeout)
 
     def listed(self) -> list[Listed]:
         """The runs of the group, oldest first, without those that hold a report."""
-        with _told(self._where), _scratch():
+        with told(self._reading), _scratch():
             found = [run for run in self._runs({"group": self._where.group}, lazy=True) if run.job_type != JOB]
         if not found:
             raise ValueError(self._no_run())
@@ -102,10 +95,10 @@ class WandbGroup:
         """These runs, each as it is when it comes; one that is gone meanwhile is left out."""
         for i in range(0, len(runs), WHOLE):
             ids = [run.id for run in runs[i : i + WHOLE]]
-            with _told(self._where), _scratch():
+            with told(self._reading), _scratch():
                 page = list(self._runs({"group": self._where.group, "name": {"$in": ids}}, lazy=False))
             for run in page:
-                with _told(self._where), _scratch():
+                with told(self._reading), _scratch():
                     # Its own cache goes by the place of a file in a list: what was exported anew would not be seen.
                     history = list(run.scan_history(use_cache=False))
                 yield Whole(_listed(run), run.name, run.config, dict(run.summary_metrics), history, _seen(run))
@@ -115,7 +108,7 @@ class WandbGroup:
         return self._api.runs(path, filters, order="+created_at", per_page=LISTED if lazy else WHOLE, lazy=lazy)
 
     def _no_run(self) -> str:
-        with _told(self._where), _scratch():
+        with told(self._reading), _scratch():
             newest = self._api.runs(
                 f"{self._where.entity}/{self._where.project}", order="-created_at", per_page=LISTED
             )
@@ -146,25 +139,3 @@ def _scratch() -> Iterator[None]:
             os.environ.pop("WANDB_DIR")
             if before is not None:
                 os.environ["WANDB_DIR"] = before
-
-
-@contextmanager
-def _told(where: Place) -> Iterator[None]:
-    """Whatever wandb raises, as one line that says what to do."""
-    try:
-        yield
-    except Exception as error:
-        raise ValueError(f"cannot read {where} from W&B: {_way_out(said(error))}") from error
-
-
-def _way_out(text: str) -> str:
-    small = text.lower()
-    if "no api key" in small or "no authentication" in small:
-        return "no key; set WANDB_API_KEY, or call `wandb login` once (your own server: WANDB_BASE_URL)"
-    if "respond in time" in small or "timed out" in small or "connection" in small:
-        return f"no answer from {server()}; is there a network, and is WANDB_BASE_URL right?"
-    if "401" in small or "403" in small or "permission" in small:
-        return f"the key is refused ({text}); set WANDB_API_KEY to one that may read the project"
-    if "could not find project" in small or "404" in small:
-        return "no such project, or the key may not read it; entity and project stand in its address at W&B"
-    return f"{server()} says {text}"

@@ -14,8 +14,9 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from analysis.load import Sweep, load_sweep
-from analysis.sources.wandb_api import Listed, Place, WandbGroup, Whole, place, server
+from analysis.sources.wandb_api import Listed, Place, WandbGroup, Whole, place
 from analysis.sources.wandb_run import Converted, axes_of, converted
+from analysis.wandb_errors import server
 from grok_sweep.store import RunDir, SweepDir, read_json, write_atomic, write_json
 
 VERSION = 1
