@@ -73,7 +73,7 @@ def load_rows(sweep: Sweep, names: Sequence[str], run_ids: Sequence[str] | None 
 
 def _rows_of_part(label: str, part: Sweep, run_ids: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
     """Of those runs that are this part's, under the names that they have in the whole."""
-    own = [run_id.removeprefix(f"{label}/") for run_id in run_ids if run_id.rpartition("/")[0] == label]
+    own = [run_id.removeprefix(f"{label}/") for run_id in run_ids if run_id.startswith(f"{label}/")]
     return load_rows(part, names, own).with_columns(pl.format("{}/{}", pl.lit(label), "run_id").alias("run_id"))
 
 

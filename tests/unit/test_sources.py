@@ -11,7 +11,7 @@ import pytest
 from analysis.load import load_rows, load_sweep
 from analysis.sources.paired import paired
 from analysis.sources.several import load_sweeps
-from analysis.sources.spans import DIFFERENCE, LN_RATIO, Span, difference, sign
+from analysis.sources.spans import DIFFERENCE, LN_RATIO, Span, difference, sign, span
 from grok_sweep.config import flat, from_flat, resolved, run_id_of
 from grok_sweep.store import PlannedRun, State, SweepDir, write_json
 from grok_sweep.summary import summarise
@@ -212,6 +212,18 @@ def test_an_unknown_quantity_is_refused(two):
     sweep = load_sweep(two[0])
     with pytest.raises(ValueError, match=r"under the name final.nothing; choose of t_train"):
         paired(sweep, sweep, ("final.nothing",))
+
+
+def test_a_difference_that_is_no_ratio_is_that_of_b_from_a():
+    assert difference(Span(1.0, 1.0, 1.0), Span(4.0, 4.0, 4.0), DIFFERENCE) == (3.0, 3.0)
+
+
+def test_a_delay_shorter_than_the_log_is_fine_is_a_bound():
+    run = {"state": "done", "steps": 900, "t_train": 300, "t_train_below": 250, "t_test": 300, "t_test_below": 250}
+    assert span(run, "grok_delay") == Span(-50, 50, None)
+    assert span(run | {"t_test": 500, "t_test_below": 450}, "grok_delay") == Span(150, 250, 200)
+    assert span(run | {"t_test": None}, "grok_delay") == Span(600, math.inf, None)
+    assert span(run | {"t_train": None}, "grok_delay") is None
 
 
 @pytest.mark.parametrize(
