@@ -36,6 +36,7 @@ LAYERS = [
     "grok_sweep.summary",
     # One run: its files, its mirror, the order of its writes, the main path.
     "grok_sweep.store",
+    "grok_sweep.wandb_session",
     "grok_sweep.run_table",
     "grok_sweep.collected",
     "grok_sweep.machine",
@@ -105,6 +106,7 @@ WITHOUT_TORCH = [
     "grok_sweep.dotted",
     "grok_sweep.own",
     "grok_sweep.store",
+    "grok_sweep.wandb_session",
     "grok_sweep.run_table",
     "grok_sweep.collected",
     "grok_sweep.machine",
@@ -128,6 +130,7 @@ WITHOUT_TORCH = [
     "hydra_plugins",
     "launch",
     "analysis.load",
+    "analysis.sources",
 ]
 """Importing these brings no torch along, whatever they import in turn: a plan of thousands of runs is made, and a
 sweep is watched and drawn, without its two seconds."""
