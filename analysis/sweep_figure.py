@@ -1,0 +1,121 @@
+"""A sweep's map drawn: one figure of the colours that were chosen, as files, and the page that holds every colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from analysis import captions, colours, contours, diagram, legends, places
+from analysis.colours import Colour
+from analysis.labels import Cell
+from analysis.looks import LOOKS
+from analysis.page import figure_files
+from analysis.places import Setting
+from analysis.sweep_map import Extras, SweepMap
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A map with all that can be drawn of it.
+
+    Attributes:
+        known: every colour by its key; chosen: those of the figure.
+        cells: the table's rows that have runs.
+        settings: those that make a cell; the axes first.
+    """
+
+    found: SweepMap
+    extras: Extras
+    known: dict[str, Colour]
+    chosen: tuple[str, ...]
+    cells: Sequence[Cell]
+    settings: dict[str, Setting]
+
+    @property
+    def grid(self) -> places.Grid:
+        found = self.found
+        return places.Grid(self.settings[found.x], None if found.y is None else self.settings[found.y])
+
+    def first(self, name: str) -> int:
+        """Which value of a setting off the axes is shown at first: that of the first combination that has a run."""
+        return self.settings[name].values.index(self.found.cells[name][0])
+
+    @property
+    def several(self) -> bool:
+        """Whether some cell holds more than one run."""
+        return any(cell["n_runs"] > 1 for cell in self.cells)
+
+
+def drawing(found: SweepMap, colour: Sequence[str], extras: Extras) -> Drawing:
+    """Raises ValueError for a colour that this sweep has not."""
+    known = colours.colours(found.runs, found.cells, found.step)
+    chosen = tuple(colours.chosen(name, known) for name in colour) or colours.DEFAULT
+    names = [found.x, *([found.y] if found.y is not None else []), *found.others]
+    settings = {name: places.setting(name, found.runs) for name in names}
+    cells = found.cells.filter(pl.col("n_runs") > 0).to_dicts()
+    return Drawing(found, extras, known, chosen, cells, settings)
+
+
+# --- the figure ---------------------------------------------------------------------------------------------
+
+
+def files(drawn: Drawing) -> dict[str, bytes]:
+    """.svg, .pdf and .png of the chosen colours side by side."""
+    return figure_files(figure(drawn))
+
+
+def figure(drawn: Drawing) -> diagram.Spec:
+    """The maps of the chosen colours; of further settings at their first values, which the title then says."""
+    found, grid = drawn.found, drawn.grid
+    first = {name: found.cells[name][0] for name in found.others}
+    here = pl.all_horizontal(pl.lit(True), *(pl.col(name).eq_missing(pl.lit(value)) for name, value in first.items()))
+    cells, runs = found.cells.filter(here).to_dicts(), found.runs.filter(here)
+    template, maps, meanings, seen = diagram.map_template(grid.size), [], {}, set()
+    for key in drawn.chosen:
+        colour = drawn.known[key]
+        painted = colours.painted(colour, cells, grid.size)
+        marks = places.marks(grid, cells, painted, colour.scale)
+        maps.append(diagram.fill(template, colour, grid, marks, max(grid.width + 80, 280)))
+        meanings |= colour.meanings
+        seen |= {paint["look"] for paint in painted}
+    entries = legends.legend(
+        [look for look in LOOKS if look in seen], runs, abbreviated=grid.size.words == "short", several=drawn.several
+    )
+    entries |= {look: meanings[look] for look in entries if look in meanings}
+    lines = boundary_rows(drawn, first)
+    sentences = [*_slice(drawn), *captions.subtitle(runs, found.names), *([contours.NOTE] if lines else [])]
+    return diagram.figure(f"{found.title}: {_of_what(drawn)}", sentences, maps, entries, lines)
+
+
+def _of_what(drawn: Drawing) -> str:
+    if drawn.chosen == colours.DEFAULT:
+        return "phases and times of generalisation"
+    return ", ".join(drawn.known[key].title for key in drawn.chosen)
+
+
+def _slice(drawn: Drawing) -> list[str]:
+    """What is shown of settings that are not on the axes."""
+    others = [drawn.settings[name] for name in drawn.found.others]
+    if not others:
+        return []
+    shown = ", ".join(f"{each.title} = {each.texts[drawn.first(each.name)]}" for each in others)
+    swept = "; ".join(f"{each.title}: {', '.join(each.texts)}" for each in others)
+    return [f"Shown: {shown}. Swept beside the axes: {swept}; the page lets choose, and so does --where."]
+
+
+def boundary_rows(drawn: Drawing, at: dict[str, Any]) -> list[dict[str, Any]]:
+    """The contours that hold for these values, with the bands of the longest budget that was run."""
+    wd, frac = (drawn.settings.get(name) for name in (contours.WEIGHT_DECAY, contours.FRAC_TRAIN))
+    on_axes = {drawn.found.x, drawn.found.y}
+    if wd is None or frac is None or {wd.name, frac.name} != on_axes:
+        return []
+    lines = [line for line in drawn.extras.boundary if all(at.get(k) == v for k, v in line.where.items())]
+    chosen = contours.with_bands(lines)
+    rows = []
+    for line in lines:
+        shape = contours.shapes(line, wd, frac) | {"label": contours.label(line), "beyond": line.beyond}
+        rows += contours.rows(shape | {"bands": line is chosen}, wd_is_across=drawn.found.x == wd.name)
+    return rows
