@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,27 @@ def test_restart_of_everything(sweep: Sweep):
     sweep.until_over()
     assert {sweep.job(job)["Restarts"] for job in sweep.jobs()} == {"1"}
     sweep.assert_as_undisturbed()
+
+
+def test_cancel(sweep: Sweep):
+    """`python -m grok_sweep cancel`: workers leave with checkpoints, a job that waits is gone, none comes back."""
+    sweep.launch(*SIX, workers(3), nap_s=NAP_S)
+    sweep.until_training(2)
+    words = [sys.executable, "-m", "grok_sweep", "cancel", str(sweep.folder.path)]
+    done = subprocess.run(words, cwd=sweep.project, env=sweep.surroundings(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cancelled: nobody works on" in done.stdout
+    sweep.until_over(20)
+    assert State.running not in sweep.states()
+    assert sweep.states().count(State.interrupted) == 2
+    jobs = [sweep.job(job) for job in sweep.jobs()]
+    assert sorted(job["JobState"] for job in jobs) == ["CANCELLED", "COMPLETED", "COMPLETED"]
+    assert {job["Restarts"] for job in jobs} == {"0"}
+    assert len(sweep.pids()) == 2
+    sweep.launch(*SIX, workers(2))
+    sweep.until_over()
+    sweep.assert_as_undisturbed()
+    assert sweep.n_attempts() == 8
 
 
 def test_the_launching_shell_is_killed(sweep: Sweep):
