@@ -63,9 +63,9 @@ def shapes(contour: Contour, weight_decay: Setting, frac_train: Setting) -> dict
 
 
 def _tag(line: Sequence[Sequence[float]], n_along: int, n_up: int) -> list[list[float]]:
-    """Where the line's name stands: its last point inside the map; none where it does not touch it."""
-    inside = [[a, b] for a, b in line if -0.45 <= a <= n_along - 0.6 and -0.4 <= b <= n_up - 0.6]
-    return inside[-1:]
+    """Where the line's name stands: at the edge of high weight decay, beside the line's last point inside the map."""
+    inside = [b for a, b in line if -0.5 <= a <= n_along - 0.5 and -0.5 <= b <= n_up - 0.5]
+    return [[n_along - 0.5, b] for b in inside[-1:]]
 
 
 def label(contour: Contour) -> str:
@@ -98,16 +98,11 @@ def rows(found: Mapping[str, Any], *, wd_is_across: bool) -> list[dict[str, Any]
     Args:
         found: of `shapes`, with label, beyond, and whether its bands are wanted (bands).
     """
-    drawn = [*(["90", "50"] if found["bands"] else []), "line", "tag"]
+    label, side = found["label"], "right" if wd_is_across else "top"
     result = []
-    for kind in drawn:
+    for kind in [*(["90", "50"] if found["bands"] else []), "line", "tag"]:
+        shape = {"kind": kind, "shape": f"{label} {kind}", "beyond": found["beyond"], "label": label, "side": side}
         for n, (along, up) in enumerate(found[kind]):
             i, j = (along, up) if wd_is_across else (up, along)
-            shape = {
-                "kind": kind,
-                "shape": f"{found['label']} {kind}",
-                "beyond": found["beyond"],
-                "label": found["label"],
-            }
             result.append({"i": i, "j": j, "n": n} | shape)
     return result

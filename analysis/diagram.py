@@ -26,6 +26,13 @@ LEAST_WIDTH = 620
 """Of the figure, in pixels, so that title and legend have room."""
 SWATCH = (30, 16)
 ENTRY_HEIGHT = 22
+APART: Spec = {
+    "scale": {"color": "independent", "fill": "independent", "stroke": "independent"},
+    "legend": {"color": "independent"},
+}
+"""Maps and their legend have scales of their own, and a key stands beside its map."""
+TAG_ROOM = 92
+"""For the names of a boundary's lines, between a map and its key."""
 LETTER = 5.6
 """Width of a letter of a note, in pixels."""
 CONFIG: Spec = {
@@ -37,6 +44,10 @@ CONFIG: Spec = {
     "title": {"fontSize": 13, "subtitleColor": "#444444"},
     "legend": {"labelFontSize": 11, "titleFontSize": 11},
 }  # fmt: skip
+SHORT_NUMBER = (
+    "abs(datum.value) > 0 && abs(datum.value) < 0.001 ? format(datum.value, '~e') : format(datum.value, '~g')"
+)
+"""A number on an axis or a key: 0.01, 1e-6."""
 
 
 # --- a map --------------------------------------------------------------------------------------------------
@@ -51,10 +62,12 @@ def map_template(size: looks.Size) -> Spec:
     ]
     drawn += layers.boundary()
     if size.words != "none":
-        drawn += [layers.words(base, size, halo=True), layers.words(base, size, halo=False)]
+        drawn += layers.words(base, size)
     drawn.append(layers.chosen(size))
     spec = _bare(alt.layer(*drawn))
     axes = {"x": _axis("i"), "y": _axis("j")}
+    # Else the key of the coloured cells would be merged with that of their halos, which have none.
+    spec["resolve"] = {"scale": {"stroke": "independent"}, "legend": {"stroke": "independent"}}
     return spec | {"encoding": axes, "title": {"anchor": "start", "frame": "group", "offset": 8}}
 
 
@@ -76,24 +89,29 @@ def with_data_of_others(spec: Any) -> Any:
     return {k: with_data_of_others(v) for k, v in spec.items() if (k, v) != ("data", {"name": "empty"})}
 
 
-def fill(template: Spec, colour: Colour, grid: Grid, cells: Sequence[Mark], room: float) -> Spec:
+def fill(template: Spec, colour: Colour, grid: Grid, cells: Sequence[Mark], room: float, tags: str = "") -> Spec:
     """The map of one colour over two axes.
 
     Args:
         room: width that its title may take, in pixels.
+        tags: side of the map on which a boundary's lines are named: "right", "top", or "" without a boundary.
     """
     spec = json.loads(json.dumps(template))
     spec |= {"width": grid.width, "height": grid.height, "data": {"values": list(cells)}}
     place(spec["encoding"]["x"], grid.across.axis_title, grid.across.texts, grid.is_turned)
     place(spec["encoding"]["y"], grid.up.axis_title if grid.up else None, grid.up.texts if grid.up else ("",), False)
     lines = [line for text in colour.notes for line in textwrap.wrap(text, int(room / LETTER))]
-    spec["title"] |= {"text": colour.title} | ({"subtitle": lines} if lines else {})
+    spec["title"] |= {"text": colour.title, "offset": 24 if tags == "top" else 8}
+    spec["title"] |= {"subtitle": lines} if lines else {}
     key = encoding(colour)
     if key is None:
-        spec["layer"] = [layer for layer in spec["layer"] if layer.get("name") != "coloured"]
+        spec["layer"] = [layer for layer in spec["layer"] if not layer.get("name", "").startswith("coloured")]
         return spec
-    key["legend"]["gradientLength"] = max(90, min(240, grid.height - 40))
-    next(layer for layer in spec["layer"] if layer.get("name") == "coloured")["encoding"]["color"] = key
+    by_name = {layer.get("name"): layer for layer in spec["layer"]}
+    if "coloured_halo" in by_name:
+        by_name["coloured_halo"]["encoding"]["stroke"] = key | {"legend": None}
+    size = {"gradientLength": max(90, min(240, grid.height - 40)), "offset": TAG_ROOM if tags == "right" else 18}
+    by_name["coloured"]["encoding"]["color"] = key | {"legend": key["legend"] | size}
     return spec
 
 
@@ -119,7 +137,8 @@ def encoding(colour: Colour) -> Spec | None:
         return None
     scheme: Spec = {"scheme": "purpleorange"} if scale.kind == "diverging" else {"scheme": "viridis"}
     kind = "log" if scale.kind == "log" else "linear"
-    number = ("d" if scale.high < 10_000 else ",d") if colour.unit == "steps" and scale.low >= 1 else "~g"
+    in_steps = colour.unit == "steps" and scale.low >= 1
+    number = {"format": "d" if scale.high < 10_000 else ",d"} if in_steps else {"labelExpr": SHORT_NUMBER}
     label = [colour.label, f"({colour.unit})"] if colour.unit else [colour.label]
     return {
         "field": "value",
@@ -127,7 +146,7 @@ def encoding(colour: Colour) -> Spec | None:
         "scale": scheme
         | {"type": kind, "domain": [scale.low, scale.high], "reverse": scale.reverse, "nice": False}
         | ({} if kind == "log" else {"zero": False}),
-        "legend": {"title": label, "values": list(scale.ticks), "format": number},
+        "legend": {"title": label, "values": list(scale.ticks)} | number,
     }
 
 
@@ -179,7 +198,6 @@ def figure(
     width = max(LEAST_WIDTH, maps[0]["width"] * (len(maps) if beside else 1) + 170)
     rows = legend_rows(entries)
     legend = legend_template() | {"width": width, "height": len(rows) * ENTRY_HEIGHT, "data": {"values": rows}}
-    independent = {"resolve": {"scale": {"color": "independent"}, "legend": {"color": "independent"}}}
     lines = [line for sentence in sentences for line in textwrap.wrap(sentence, int(width / LETTER))]
     title = {"text": name, "subtitle": lines, "anchor": "start", "fontSize": 16, "subtitleFontSize": 11, "offset": 16}
     return {
@@ -189,9 +207,12 @@ def figure(
         "background": "white",
         "padding": 14,
         "title": title | {"limit": int(width)},
-        "vconcat": [{"hconcat" if beside else "vconcat": _named_apart(maps), "spacing": 36} | independent, legend],
+        "vconcat": [
+            {"hconcat" if beside else "vconcat": _named_apart(maps), "spacing": 36, "resolve": APART},
+            legend,
+        ],
         "spacing": 22,
-        "resolve": {"scale": {"color": "independent", "fill": "independent", "stroke": "independent"}},
+        "resolve": APART,
     }
 
 

@@ -170,5 +170,8 @@ def measure_lines(cell: Cell, size: Size, name: str, look: str) -> list[str]:
     n, digits = cell[f"{name}_n"], 3 if size.words == "full" else 2
     lines = [number(cell[f"{name}_median"], digits)]
     if n > 1 and size.words == "full":
-        lines.append(f"{number(cell[f'{name}_q25'])} to {number(cell[f'{name}_q75'])}")
+        low, high = (number(cell[f"{name}_{end}"]) for end in ("q25", "q75"))
+        if len(low) + len(high) > LINE - 4:
+            low, high = (number(cell[f"{name}_{end}"], 2) for end in ("q25", "q75"))
+        lines.append(f"{low} to {high}")
     return lines + ([f"{n}/{cell['n_runs']}"] if n != cell["n_runs"] else [])

@@ -53,23 +53,17 @@ def _literal(channel: Any, field: str) -> Any:
     return channel(field=field, type="nominal", scale=None, legend=None)
 
 
-def words(base: alt.Chart, size: looks.Size, *, halo: bool) -> alt.Chart:
-    """The lines in a cell; their halo keeps them legible on a texture."""
-    style: dict[str, Any] = {"strokeWidth": 5, "strokeJoin": "round"} if halo else {}
-    text = base.mark_text(
-        fontSize=size.font,
-        lineHeight=size.line_height,
-        dy=alt.expr("datum.rise"),
-        baseline="middle",
-        aria=False,
-        tooltip=alt.expr("datum.tip"),
-        **style,
-    ).encode(text=alt.Text(field="lines", type="nominal"), fill=_literal(alt.Fill, "ink"))
-    if not halo:
-        return text
-    return text.encode(stroke=_literal(alt.Stroke, "fill"), fill=_literal(alt.Fill, "fill")).transform_filter(
-        "datum.texture !== ''"
-    )
+def words(base: alt.Chart, size: looks.Size) -> list[alt.Chart]:
+    """The lines in a cell, and halos in the cell's colour, which keep them legible on textures and across lines."""
+    style: dict[str, Any] = {"fontSize": size.font, "lineHeight": size.line_height, "baseline": "middle"}
+    style |= {"dy": alt.expr("datum.rise"), "aria": False, "tooltip": alt.expr("datum.tip")}
+    wide = style | {"strokeWidth": 5, "strokeJoin": "round"}
+    text = alt.Text(field="lines", type="nominal")
+    colour = {"stroke": _literal(alt.Stroke, "fill"), "fill": _literal(alt.Fill, "fill")}
+    plain = base.transform_filter("datum.value === null").mark_text(**wide).encode(text=text, **colour)
+    coloured = base.transform_filter("datum.value !== null").mark_text(**wide).encode(text=text)
+    top = base.mark_text(**style).encode(text=text, fill=_literal(alt.Fill, "ink"))
+    return [plain, coloured.properties(name="coloured_halo"), top]
 
 
 def chosen(size: looks.Size) -> Any:
@@ -94,9 +88,13 @@ def boundary() -> list[alt.Chart]:
     lines = rows.transform_filter("datum.kind === 'line'")
     layers.append(lines.mark_line(stroke=LIGHT, strokeWidth=5, opacity=0.75, clip=True).encode(**along))
     layers.append(lines.mark_line(stroke=DARK, strokeWidth=2, clip=True).encode(**along, strokeDash=dash))
-    tags = rows.transform_filter("datum.kind === 'tag'")
-    for halo in (True, False):
-        style: dict[str, Any] = {"stroke": LIGHT, "strokeWidth": 4} if halo else {"fill": DARK}
-        text = tags.mark_text(align="right", dy=-9, fontSize=10, fontWeight="bold", aria=False, **style)
-        layers.append(text.encode(text="label:N"))
+    tags = rows.transform_filter("datum.kind === 'tag'").mark_text(
+        fontSize=11,
+        align=alt.expr("datum.side === 'right' ? 'left' : 'center'"),
+        baseline=alt.expr("datum.side === 'right' ? 'middle' : 'bottom'"),
+        dx=alt.expr("datum.side === 'right' ? 6 : 0"),
+        dy=alt.expr("datum.side === 'right' ? 0 : -4"),
+        aria=False,
+    )
+    layers.append(tags.encode(text="label:N"))
     return [layer.properties(name=f"boundary_{i}") for i, layer in enumerate(layers)]

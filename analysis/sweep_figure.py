@@ -73,19 +73,20 @@ def figure(drawn: Drawing) -> diagram.Spec:
     first = {name: found.cells[name][0] for name in found.others}
     here = pl.all_horizontal(pl.lit(True), *(pl.col(name).eq_missing(pl.lit(value)) for name, value in first.items()))
     cells, runs = found.cells.filter(here).to_dicts(), found.runs.filter(here)
+    lines = boundary_rows(drawn, first)
+    tags = lines[0]["side"] if lines else ""
     template, maps, meanings, seen = diagram.map_template(grid.size), [], {}, set()
     for key in drawn.chosen:
         colour = drawn.known[key]
         painted = colours.painted(colour, cells, grid.size)
         marks = places.marks(grid, cells, painted, colour.scale)
-        maps.append(diagram.fill(template, colour, grid, marks, max(grid.width + 80, 280)))
+        maps.append(diagram.fill(template, colour, grid, marks, max(grid.width + 80, 280), tags))
         meanings |= colour.meanings
         seen |= {paint["look"] for paint in painted}
     entries = legends.legend(
         [look for look in LOOKS if look in seen], runs, abbreviated=grid.size.words == "short", several=drawn.several
     )
     entries |= {look: meanings[look] for look in entries if look in meanings}
-    lines = boundary_rows(drawn, first)
     sentences = [*_slice(drawn), *captions.subtitle(runs, found.names), *([contours.NOTE] if lines else [])]
     return diagram.figure(f"{found.title}: {_of_what(drawn)}", sentences, maps, entries, lines)
 

@@ -55,9 +55,9 @@ function rowsOf(cell) {
 
 async function drawCurves(cell) {
   const runs = cell.runs.map(n => page.runs[n]).filter(run => page.curves[run.id]);
-  const missing = cell.runs.length - runs.length;
-  at("curves-note").textContent = !runs.length ? "No rows of these runs are on this page."
-    : missing ? `Curves of ${runs.length} of ${cell.runs.length} runs: this page does not hold all rows of so large a sweep.` : "";
+  const logged = cell.runs.filter(n => page.runs[n].is_logged).length;
+  at("curves-note").textContent = !logged ? "No run has logged a row yet." : runs.length < logged
+    ? `Curves of ${runs.length} of ${logged} runs: this page cannot hold the rows of so many.` : page.curves_note;
   at("steps").replaceChildren(chooser("steps", [["log", "logarithmic"], ["linear", "linear"]], chosen.steps,
     steps => choose({ steps }, drawCell)));
   at("curves").replaceChildren();
@@ -68,13 +68,21 @@ async function drawCurves(cell) {
   const one = runs.length === 1 ? runs[0] : runs.find(run => run.id === chosen.run);
   const bands = runs.flatMap(run => (page.stages[run.id] ?? []).map(([stage, from, to]) =>
     ({ run: run.label, stage, from: isLog ? Math.max(from, 1) : from, to, shown: run === one })));
+  const head = page.curve_head.split(","), table = lines.map(line => line.split(","));
+  const has = name => table.some(row => !["", "x"].includes(row[head.indexOf(name)]));
+  spec.vconcat[1].concat = spec.vconcat[1].concat.filter(panel => page.panels[panel.title].some(has));
   spec.vconcat[1].columns = Math.max(1, Math.min(3, Math.floor(innerWidth / 460)));
+  if (!bands.some(band => band.shown)) spec.vconcat[1].concat.forEach(panel => panel.layer.shift());
   if (!bands.length) spec.vconcat.shift();
   spec.data.values = [page.curve_head, ...lines].join("\n");
   spec.datasets = { bands };
   spec.params.find(each => each.name === "run").value = one && runs.length > 1 ? one.label : "";
+  const powers = [...Array(10).keys()].map(k => 10 ** k);
   const scales = node => { // every axis of steps
-    if (node?.x?.field === "step" || node?.x?.field === "from") node.x.scale = { type: isLog ? "log" : "linear", nice: false };
+    if (["step", "from"].includes(node?.x?.field)) {
+      node.x.scale = { type: isLog ? "log" : "linear", nice: false };
+      if (node.x.axis) node.x.axis.values = isLog ? powers : undefined;
+    }
     if (node && typeof node === "object") Object.values(node).forEach(scales);
   };
   scales(spec);

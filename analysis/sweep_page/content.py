@@ -9,7 +9,7 @@ import polars as pl
 
 from analysis import colours, contours, diagram, legends
 from analysis.colours import Colour
-from analysis.diagram import CONFIG, ENTRY_HEIGHT, SWATCH, Spec
+from analysis.diagram import APART, CONFIG, ENTRY_HEIGHT, SWATCH, TAG_ROOM, Spec
 from analysis.labels import look_word
 from analysis.looks import COLOURED, COLOURED_DARK, LIGHT, LOOKS, Size
 from analysis.outcomes import NO_RUN
@@ -105,6 +105,7 @@ def maps(found: Sequence[Setting]) -> dict[str, Any]:
         "frame": _frame(),
         "swatch": SWATCH[0],
         "entry_height": ENTRY_HEIGHT,
+        "tag_room": TAG_ROOM,
         "looks": {
             name: {"fill": look.fill, "line": look.line, "texture": look.texture, "ink": look.ink}
             for name, look in LOOKS.items()
@@ -127,8 +128,7 @@ def _size(size: Size) -> dict[str, Any]:
 
 
 def _frame() -> Spec:
-    independent = {"scale": {"color": "independent"}, "legend": {"color": "independent"}}
-    return {"config": CONFIG, "background": "white", "padding": 6, "spacing": 18, "resolve": independent}
+    return {"config": CONFIG, "background": "white", "padding": 6, "spacing": 18, "resolve": APART}
 
 
 def meanings(runs: pl.DataFrame, several: bool) -> dict[str, dict[str, str]]:

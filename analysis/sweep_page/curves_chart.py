@@ -11,7 +11,7 @@ from typing import Any
 import altair as alt
 
 from analysis.curves import CURVES
-from analysis.diagram import CONFIG, Spec, with_data_of_others
+from analysis.diagram import CONFIG, SHORT_NUMBER, Spec, with_data_of_others
 from analysis.looks import GREY
 
 WIDTH, HEIGHT, STRIP = 380, 190, 16
@@ -96,7 +96,9 @@ def _panel(title: str, scale: str, names: Sequence[str], bands: alt.Scale, accur
         .mark_line(strokeWidth=1.6, invalid="break-paths-show-path-domains", clip=True)
         .encode(
             x=_steps(),
-            y=alt.Y("value:Q", title=None, scale=_scale(scale, title), axis=alt.Axis(tickCount=5, format="~g")),
+            y=alt.Y(
+                "value:Q", title=None, scale=_scale(scale, title), axis=alt.Axis(tickCount=5, labelExpr=SHORT_NUMBER)
+            ),
             detail="run:N",
             color=alt.Color(
                 "curve:N",
@@ -112,7 +114,8 @@ def _panel(title: str, scale: str, names: Sequence[str], bands: alt.Scale, accur
         )
     )
     layers = [_bands(bands), curves, *([_threshold(accuracy)] if accuracy is not None else [])]
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=title).resolve_scale(color="independent")
+    whole = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=title)
+    return whole.resolve_scale(color="independent", strokeDash="independent")
 
 
 def _scale(kind: str, title: str) -> alt.Scale:

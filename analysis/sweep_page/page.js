@@ -108,11 +108,13 @@ function filled(of) { // as diagram.fill does
   const slice = others().map(each => `${each.title} ${chosen[each.name]}`).join(", ");
   const notes = [...of.notes, slice && `at ${slice}`, lines.length && page.boundary_note].filter(Boolean);
   const wrapped = notes.flatMap(note => note.match(new RegExp(`.{1,${letters}}(?:\\s|$)|.{${letters}}`, "g")));
-  Object.assign(map.title, { text: of.title, subtitle: wrapped });
+  const side = lines[0]?.side, layer = name => map.layer.find(each => each.name === name);
+  Object.assign(map.title, { text: of.title, subtitle: wrapped, offset: side === "top" ? 24 : 8 });
   if (of.encoding) {
-    const key = map.layer.find(layer => layer.name === "coloured").encoding.color = copy(of.encoding);
-    key.legend.gradientLength = Math.max(90, Math.min(240, map.height - 40));
-  } else map.layer = map.layer.filter(layer => layer.name !== "coloured");
+    const length = Math.max(90, Math.min(240, map.height - 40)), offset = side === "right" ? page.tag_room : 18;
+    if (layer("coloured_halo")) layer("coloured_halo").encoding.stroke = { ...of.encoding, legend: null };
+    layer("coloured").encoding.color = { ...of.encoding, legend: { ...of.encoding.legend, gradientLength: length, offset } };
+  } else map.layer = map.layer.filter(each => !each.name?.startsWith("coloured"));
   const key = legend(cells, look => of.meanings[look] ?? page.meanings[size.words === "short" ? "short" : "full"][look]);
   return { ...page.frame, vconcat: key.height ? [map, key] : [map], datasets: { boundary: lines, chosen: [] } };
 }
@@ -130,7 +132,7 @@ const contours = () => page.boundary_axes.every(name => name === chosen.x || nam
 function boundaryRows(isAcross) { // as contours.rows makes them
   return (chosen.boundary ? contours() : []).flatMap(each =>
     (each.label === chosen.boundary ? ["90", "50", "line", "tag"] : ["line", "tag"]).flatMap(kind => each[kind].map(([along, up], n) =>
-      ({ i: isAcross ? along : up, j: isAcross ? up : along, n, kind, shape: `${each.label} ${kind}`, beyond: each.beyond, label: each.label }))));
+      ({ i: isAcross ? along : up, j: isAcross ? up : along, n, kind, side: isAcross ? "right" : "top", shape: `${each.label} ${kind}`, beyond: each.beyond, label: each.label }))));
 }
 
 async function drawMap(side) {

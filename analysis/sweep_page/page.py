@@ -73,7 +73,9 @@ def _content(drawn: Drawing, folder: Path) -> dict[str, Any]:
         "boundary_note": contours.NOTE,
         "runs": runs.described(found.runs, runs.last_key_freqs(found.rows), own, _reports(drawn, folder)),
         "run_heads": runs.HEADS,
+        "curves_note": _curves_note(found.runs, drawn.extras.stages),
         "command": {"start": " ".join([commands.START, *shared]) if words else ""},
+        "panels": {title: list(names) for title, (_, names) in panels.items()},
         "curve_spec": curve_spec(panels, _accuracy(found.runs), _stage_names(drawn)),
         **content.maps(settings),
         **runs.content(found.rows, drawn.extras.stages),
@@ -134,6 +136,12 @@ def _times(found: pl.DataFrame) -> str:
         f"Times in steps: the first logged step with accuracy > {accuracy}, in brackets the last one before; > N: "
         "not within the N steps run. Losses in nats. A run's name is a link where its report was made."
     )
+
+
+def _curves_note(found: pl.DataFrame, stages: Mapping[str, Any]) -> str:
+    accuracy = captions.rule_parts(found)["accuracy"]
+    bands = " Shaded: the stages of one run, which a click on its name chooses." if stages else ""
+    return f"A line for each run; dotted: the accuracy {accuracy} of t_train and t_test.{bands}"
 
 
 def _shared(found: pl.DataFrame) -> str:

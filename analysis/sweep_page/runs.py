@@ -44,6 +44,7 @@ def described(
             "label": label(run),
             "facts": facts(run, key_freqs.get(run["run_id"])),
             "command": list(commands.get(run["run_id"], [])),
+            "is_logged": run["steps"] is not None,
             "report": reports.get(run["run_id"], ""),
         }
         for run in needed
