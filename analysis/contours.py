@@ -1,7 +1,7 @@
-"""A boundary in the plane of weight decay and train fraction, as lines over the cells of a map. Pure.
+"""A boundary in the plane of train fraction and another setting, as lines over the cells of a map. Pure.
 
 Cells stand side by side whatever lies between their settings, so a point is placed between two cells as it lies
-between their values: by the logarithm for weight decay, linearly for the train fraction.
+between their values: linearly for the train fraction, by the logarithm for the other setting.
 """
 
 from __future__ import annotations
@@ -17,53 +17,59 @@ import polars as pl
 from analysis.labels import steps_text
 from analysis.places import Setting
 
-WEIGHT_DECAY, FRAC_TRAIN = "optimizer.weight_decay", "data.frac_train"
+FRAC_TRAIN = "data.frac_train"
+BANDS = {"50": ("low_50", "high_50"), "90": ("low_90", "high_90")}
 NOTE = (
-    "Lines: half of the runs generalise within so many steps, as fitted (dashed: more steps than were run); shaded: "
+    "Lines: half of the seeds generalise within so many steps, as fitted (dashed: more steps than were run); shaded: "
     "50 and 90 % bands of one line."
 )
-POINT = ("weight_decay", "f_50", "low50", "high50", "low90", "high90")
 
 
 @dataclass(frozen=True)
 class Contour:
-    """Where half of the runs would have generalised after `budget` steps.
+    """The train fraction at which half of the seeds would have generalised after `budget` steps.
 
     Attributes:
         beyond: no run was as long: drawn dashed.
-        points: columns weight_decay (ascending), f_50, and low50, high50, low90, high90: the bands of f_50.
+        points: columns <setting> (ascending), f_50, and low_50, high_50, low_90, high_90: its bands; null where it
+            is not known or lies outside the map.
+        setting: the other axis.
         where: of the settings that are swept beside the two, the values that it holds for.
     """
 
     budget: int
     beyond: bool
     points: pl.DataFrame
+    setting: str = "optimizer.weight_decay"
     where: Mapping[str, Any] = field(default_factory=dict)
 
 
-def shapes(contour: Contour, weight_decay: Setting, frac_train: Setting) -> dict[str, list[list[float]]]:
-    """The line and both bands as points (place along weight decay, place along train fraction), counted in cells.
+def shapes(contour: Contour, other: Setting, frac_train: Setting) -> dict[str, list[list[float]]]:
+    """The line, its name's place and both bands as points (place along the setting, place along train fraction).
 
-    A band is the outline of an area: its lower side, then its upper one backwards.
+    Places are counted in cells from the first. A band is the outline of an area: its lower side, then its upper one
+    backwards.
     """
-    points = contour.points.select(POINT).drop_nulls().filter(pl.col("weight_decay") > 0).sort("weight_decay")
-    along = [place(value, weight_decay.values, log=True) for value in points["weight_decay"].to_list()]
+    line = _side(contour.points, "f_50", other, frac_train)
+    found = {"line": line, "tag": _tag(line, len(other.values), len(frac_train.values))}
+    for band, (low, high) in BANDS.items():
+        known = contour.points.filter(pl.col(low).is_not_null() & pl.col(high).is_not_null())
+        found[band] = _side(known, low, other, frac_train) + _side(known, high, other, frac_train)[::-1]
+    return found
 
-    def side(name: str) -> list[list[float]]:
-        up = [place(value, frac_train.values) for value in points[name].to_list()]
-        return [[round(a, 3), round(b, 3)] for a, b in zip(along, up, strict=True)]
 
-    line = side("f_50")
-    return {
-        "line": line,
-        "tag": _tag(line, len(weight_decay.values), len(frac_train.values)),
-        "50": side("low50") + side("high50")[::-1],
-        "90": side("low90") + side("high90")[::-1],
-    }
+def _side(points: pl.DataFrame, name: str, other: Setting, frac_train: Setting) -> list[list[float]]:
+    """The known points of one column, in cells."""
+    known = points.select(points.columns[0], name).drop_nulls()
+    return [
+        [round(place(along, other.values, log=True), 3), round(place(up, frac_train.values), 3)]
+        for along, up in known.iter_rows()
+        if along > 0
+    ]
 
 
 def _tag(line: Sequence[Sequence[float]], n_along: int, n_up: int) -> list[list[float]]:
-    """Where the line's name stands: at the edge of high weight decay, beside the line's last point inside the map."""
+    """Where the line is named: at the edge of the highest setting, beside its last point inside the map."""
     inside = [b for a, b in line if -0.5 <= a <= n_along - 0.5 and -0.5 <= b <= n_up - 0.5]
     return [[n_along - 0.5, b] for b in inside[-1:]]
 
@@ -92,17 +98,17 @@ def place(value: float, values: Sequence[Any], *, log: bool = False) -> float:
     return known[i][0] + (at - marks[i]) / (marks[i + 1] - marks[i])
 
 
-def rows(found: Mapping[str, Any], *, wd_is_across: bool) -> list[dict[str, Any]]:
+def rows(found: Mapping[str, Any], *, is_across: bool) -> list[dict[str, Any]]:
     """The points of one contour's shapes as a map draws them, as the page's script makes them too.
 
     Args:
         found: of `shapes`, with label, beyond, and whether its bands are wanted (bands).
     """
-    label, side = found["label"], "right" if wd_is_across else "top"
+    label, side = found["label"], "right" if is_across else "top"
     result = []
     for kind in [*(["90", "50"] if found["bands"] else []), "line", "tag"]:
         shape = {"kind": kind, "shape": f"{label} {kind}", "beyond": found["beyond"], "label": label, "side": side}
         for n, (along, up) in enumerate(found[kind]):
-            i, j = (along, up) if wd_is_across else (up, along)
+            i, j = (along, up) if is_across else (up, along)
             result.append({"i": i, "j": j, "n": n} | shape)
     return result

@@ -126,7 +126,7 @@ def place(channel: Spec, title: str | None, texts: Sequence[str], is_turned: boo
         "values": list(range(len(texts))),
         "labelExpr": f"{json.dumps(list(texts))}[datum.value]",
         "labelAngle": -90 if is_turned else 0,
-        "description": f"{title}: {', '.join(texts)}",
+        "aria": False,  # it would tell of numbers from -0.5 on; every cell says where it stands
     }
 
 

@@ -109,14 +109,15 @@ def _slice(drawn: Drawing) -> list[str]:
 
 def boundary_rows(drawn: Drawing, at: dict[str, Any]) -> list[dict[str, Any]]:
     """The contours that hold for these values, with the bands of the longest budget that was run."""
-    wd, frac = (drawn.settings.get(name) for name in (contours.WEIGHT_DECAY, contours.FRAC_TRAIN))
     on_axes = {drawn.found.x, drawn.found.y}
-    if wd is None or frac is None or {wd.name, frac.name} != on_axes:
-        return []
-    lines = [line for line in drawn.extras.boundary if all(at.get(k) == v for k, v in line.where.items())]
-    chosen = contours.with_bands(lines)
-    rows = []
+    lines = [
+        line
+        for line in drawn.extras.boundary
+        if {line.setting, contours.FRAC_TRAIN} == on_axes and all(at.get(k) == v for k, v in line.where.items())
+    ]
+    chosen, rows = contours.with_bands(lines), []
     for line in lines:
-        shape = contours.shapes(line, wd, frac) | {"label": contours.label(line), "beyond": line.beyond}
-        rows += contours.rows(shape | {"bands": line is chosen}, wd_is_across=drawn.found.x == wd.name)
+        shapes = contours.shapes(line, drawn.settings[line.setting], drawn.settings[contours.FRAC_TRAIN])
+        named = {"label": contours.label(line), "beyond": line.beyond, "bands": line is chosen}
+        rows += contours.rows(shapes | named, is_across=drawn.found.x == line.setting)
     return rows

@@ -10,7 +10,7 @@ function step(event) { // by arrow keys from cell to cell
   const by = keys[event.key];
   if (!by || !["left-map", "right-map"].includes(event.currentTarget.id)) return;
   event.preventDefault();
-  let [i, j] = placeOf(+chosen.cell) ?? [-by[0], -by[1]];
+  let [i, j] = chosen.cell && placeOf(+chosen.cell) || [-by[0], -by[1]];
   for (let n = 0; n < 200; n++) {
     [i, j] = [i + by[0], j + by[1]];
     if (grid.has(`${i},${j}`)) return choose({ cell: String(grid.get(`${i},${j}`)), run: "" }, drawCell);
@@ -89,7 +89,21 @@ async function drawCurves(cell) {
   await vegaEmbed(at("curves"), spec, page.embed);
 }
 
+// One drawing after the other; one that was overtaken while it waited is left out.
+let pending = null, drawing = null, drawn = 0;
+function redraw(what) {
+  pending = pending === drawAll ? drawAll : what;
+  return drawing ??= (async () => {
+    for (let now; (now = pending); ) {
+      pending = null;
+      await now().catch(console.error);
+    }
+    drawing = null;
+    document.body.dataset.drawn = ++drawn;
+  })();
+}
+
 for (const [id, spec] of Object.entries(page.sections)) vegaEmbed(at(id), spec, page.embed).catch(console.error);
 ["left-map", "right-map"].forEach(id => at(id).addEventListener("keydown", step));
 addEventListener("hashchange", () => location.reload()); // another view's address was pasted
-drawAll().catch(console.error);
+redraw(drawAll);

@@ -23,7 +23,6 @@ EMBED = {
     "actions": {"export": True, "source": False, "compiled": False, "editor": False},
 }
 LOOK_NAMES = list(LOOKS)
-BOUNDARY_AXES = (contours.WEIGHT_DECAY, contours.FRAC_TRAIN)
 
 
 def settings(found: Sequence[Setting]) -> list[dict[str, Any]]:
@@ -143,16 +142,14 @@ def meanings(runs: pl.DataFrame, several: bool) -> dict[str, dict[str, str]]:
 
 
 def boundary(lines: Sequence[contours.Contour], found: Sequence[Setting]) -> list[dict[str, Any]]:
-    """Each contour in cells, with the values that it holds for as the choosers have them."""
+    """Each contour in cells, with its axes, and the values that it holds for as the choosers have them."""
     by_name = {each.name: each for each in found}
-    axes = [by_name.get(name) for name in (contours.WEIGHT_DECAY, contours.FRAC_TRAIN)]
-    if axes[0] is None or axes[1] is None:
-        return []
     return [
-        {"label": contours.label(line), "beyond": line.beyond}
+        {"label": contours.label(line), "beyond": line.beyond, "axes": [line.setting, contours.FRAC_TRAIN]}
         | {"where": {name: _text(by_name[name], value) for name, value in line.where.items() if name in by_name}}
-        | contours.shapes(line, axes[0], axes[1])
+        | contours.shapes(line, by_name[line.setting], by_name[contours.FRAC_TRAIN])
         for line in lines
+        if {line.setting, contours.FRAC_TRAIN} <= by_name.keys()
     ]
 
 

@@ -2,7 +2,7 @@
 // Choosers and maps. All words, numbers and specifications come from `page`; this puts them where they are wanted.
 const page = JSON.parse(document.getElementById("content").textContent);
 const at = id => document.getElementById(id);
-const copy = value => JSON.parse(JSON.stringify(value));
+const copy = value => structuredClone(value);
 const setting = Object.fromEntries(page.settings.map((each, n) => [each.name, { ...each, n }]));
 const colour = Object.fromEntries(page.colours.map(each => [each.key, each]));
 const views = {}; // of the maps that are shown
@@ -17,21 +17,21 @@ function element(tag, text = "", more = {}) {
 const allowed = { x: Object.keys(setting), y: [...Object.keys(setting), ""], left: Object.keys(colour),
   right: [...Object.keys(colour), ""], boundary: ["", ...page.boundary.map(each => each.label)], steps: ["log", "linear"],
   cell: page.cells.map((_, n) => String(n)), run: page.runs.map(each => each.id), ...Object.fromEntries(page.settings.map(each => [each.name, each.texts])) };
-const given = [...new URLSearchParams(location.hash.slice(1))].filter(([name, value]) => allowed[name]?.includes(value));
+const given = [...new URLSearchParams(location.hash.slice(1))].filter(([name, value]) => Object.hasOwn(allowed, name) && allowed[name].includes(value));
 const chosen = { ...page.start, ...Object.fromEntries(given) };
 if (chosen.x === chosen.y) chosen.y = "";
 
-function choose(changes, redraw = drawAll) {
+function choose(changes, what = drawAll) {
   const before = { ...chosen };
   Object.assign(chosen, changes);
   if (chosen.x === chosen.y) Object.assign(chosen, "x" in changes ? { y: before.x } : { x: before.y || before.x, y: "" });
   const told = Object.entries(chosen).filter(([name, value]) => value !== page.start[name] && allowed[name]);
   history.replaceState(null, "", "#" + new URLSearchParams(told));
-  return redraw();
+  return redraw(what);
 }
 
 function chooser(label, options, value, pick) { // options: [value, text, heading]
-  const list = element("select"), box = element("label", label + " ");
+  const list = element("select", "", { name: label }), box = element("label", label + " ");
   for (const heading of new Set(options.map(option => option[2] ?? ""))) {
     const group = heading ? list.appendChild(element("optgroup", "", { label: heading })) : list;
     group.append(...options.filter(option => (option[2] ?? "") === heading)
@@ -94,7 +94,7 @@ function spreadOf(of, cell) {
 function placed(channel, each, turned) { // as diagram.place does
   channel.scale.domain = [-0.5, (each?.texts.length ?? 1) - 0.5];
   channel.axis = each && { title: each.axis, values: each.texts.map((_, n) => n), labelAngle: turned ? -90 : 0,
-    labelExpr: JSON.stringify(each.texts) + "[datum.value]", description: `${each.axis}: ${each.texts.join(", ")}` };
+    labelExpr: JSON.stringify(each.texts) + "[datum.value]", aria: false };
 }
 
 function filled(of) { // as diagram.fill does
@@ -104,7 +104,7 @@ function filled(of) { // as diagram.fill does
   Object.assign(map, { data: { values: cells }, width: x.texts.length * size.step_x, height: up.length * size.step_y });
   placed(map.encoding.x, x, place.turned);
   placed(map.encoding.y, y, false);
-  const letters = Math.floor(Math.max(map.width, 460) / 5.6), lines = boundaryRows(x.name === page.boundary_axes[0]);
+  const letters = Math.floor(Math.max(map.width, 460) / 5.6), lines = boundaryRows();
   const slice = others().map(each => `${each.title} ${chosen[each.name]}`).join(", ");
   const notes = [...of.notes, slice && `at ${slice}`, lines.length && page.boundary_note].filter(Boolean);
   const wrapped = notes.flatMap(note => note.match(new RegExp(`.{1,${letters}}(?:\\s|$)|.{${letters}}`, "g")));
@@ -116,7 +116,8 @@ function filled(of) { // as diagram.fill does
     layer("coloured").encoding.color = { ...of.encoding, legend: { ...of.encoding.legend, gradientLength: length, offset } };
   } else map.layer = map.layer.filter(each => !each.name?.startsWith("coloured"));
   const key = legend(cells, look => of.meanings[look] ?? page.meanings[size.words === "short" ? "short" : "full"][look]);
-  return { ...page.frame, vconcat: key.height ? [map, key] : [map], datasets: { boundary: lines, chosen: [] } };
+  const description = [`${of.title}, a map`, ...[x, y].filter(Boolean).map(each => `${each.axis}: ${each.texts.join(", ")}`)];
+  return { ...page.frame, description: description.join("; "), vconcat: key.height ? [map, key] : [map], datasets: { boundary: lines, chosen: [] } };
 }
 
 function legend(cells, meaning) { // as diagram.legend_rows makes it
@@ -126,13 +127,16 @@ function legend(cells, meaning) { // as diagram.legend_rows makes it
   return { ...copy(page.legend), width: 300, height: rows.length * page.entry_height, data: { values: rows } };
 }
 
-const contours = () => page.boundary_axes.every(name => name === chosen.x || name === chosen.y)
-  ? page.boundary.filter(each => Object.entries(each.where).every(([name, text]) => chosen[name] === text)) : [];
+const contours = () => page.boundary.filter(each => each.axes.every(name => name === chosen.x || name === chosen.y)
+  && Object.entries(each.where).every(([name, text]) => chosen[name] === text));
 
-function boundaryRows(isAcross) { // as contours.rows makes them
-  return (chosen.boundary ? contours() : []).flatMap(each =>
-    (each.label === chosen.boundary ? ["90", "50", "line", "tag"] : ["line", "tag"]).flatMap(kind => each[kind].map(([along, up], n) =>
-      ({ i: isAcross ? along : up, j: isAcross ? up : along, n, kind, side: isAcross ? "right" : "top", shape: `${each.label} ${kind}`, beyond: each.beyond, label: each.label }))));
+function boundaryRows() { // as contours.rows makes them
+  return (chosen.boundary ? contours() : []).flatMap(each => {
+    const across = each.axes[0] === chosen.x, told = { beyond: each.beyond, label: each.label, side: across ? "right" : "top" };
+    const kinds = each.label === chosen.boundary ? ["90", "50", "line", "tag"] : ["line", "tag"];
+    return kinds.flatMap(kind => each[kind].map(([along, up], n) =>
+      ({ i: across ? along : up, j: across ? up : along, n, kind, shape: `${each.label} ${kind}`, ...told })));
+  });
 }
 
 async function drawMap(side) {

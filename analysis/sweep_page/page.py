@@ -69,7 +69,6 @@ def _content(drawn: Drawing, folder: Path) -> dict[str, Any]:
         "colours": [content.colour(each, table, content.sizes(settings)) for each in drawn.known.values()],
         "meanings": content.meanings(found.runs, drawn.several),
         "boundary": content.boundary(drawn.extras.boundary, settings),
-        "boundary_axes": list(content.BOUNDARY_AXES),
         "boundary_note": contours.NOTE,
         "runs": runs.described(found.runs, runs.last_key_freqs(found.rows), own, _reports(drawn, folder)),
         "run_heads": runs.HEADS,
