@@ -88,7 +88,7 @@ def cells(runs: pl.DataFrame, x: str, y: str | None, others: Sequence[str] = ())
     share_generalised (of the runs that are done; null if none is); for each of t_train, t_test, t_novel and
     grok_delay: _n (runs that have or may yet get one), _n_censored, _median, _q25, _q75 (steps; null where censoring
     hides them), _median_bound, and _median_text, _q25_text, _q75_text ("> 3000"); steps_min, steps_max (done runs);
-    run_ids.
+    run_ids (a list).
 
     Diverged, failed and planned runs are counted and left out of the times.
     """
@@ -102,8 +102,10 @@ def cells(runs: pl.DataFrame, x: str, y: str | None, others: Sequence[str] = ())
     up = [()] if y is None else [(value,) for value in _values(runs, y)]
     keys = [(*block, a, *b) for block in blocks for b in up for a in _values(runs, x)]
     rows = [dict(zip(names, key, strict=True)) | _cell(groups.get(key, [])) for key in keys]
-    whole = {name: pl.Int64 for name in rows[0] if name.endswith(("_median", "_q25", "_q75", "_bound"))}
-    whole |= {"steps_min": pl.Int64, "steps_max": pl.Int64}
+    whole: dict[str, Any] = {
+        name: pl.Int64 for name in rows[0] if name.endswith(("_median", "_q25", "_q75", "_bound"))
+    }
+    whole |= {"steps_min": pl.Int64, "steps_max": pl.Int64, "run_ids": pl.List(pl.String)}
     return pl.DataFrame(rows, schema_overrides=whole, infer_schema_length=None)
 
 
@@ -128,7 +130,7 @@ def _cell(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         row |= _time_columns(name, [time for run in runs if (time := time_of(run, name)) is not None])
     steps = [run["steps"] for run in done if run["steps"] is not None]
     row |= {"steps_min": min(steps, default=None), "steps_max": max(steps, default=None)}
-    return row | {"run_ids": " ".join(run["run_id"] for run in runs)}
+    return row | {"run_ids": [run["run_id"] for run in runs]}
 
 
 def _generalised(runs: Sequence[Mapping[str, Any]]) -> int:

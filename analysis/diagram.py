@@ -139,6 +139,8 @@ def encoding(colour: Colour) -> Spec | None:
     kind = "log" if scale.kind == "log" else "linear"
     in_steps = colour.unit == "steps" and scale.low >= 1
     number = {"format": "d" if scale.high < 10_000 else ",d"} if in_steps else {"labelExpr": SHORT_NUMBER}
+    if colour.unit == "ratio":
+        number = {"labelExpr": "'×' + format(exp(datum.value), '.3~g')"}
     label = [colour.label, f"({colour.unit})"] if colour.unit else [colour.label]
     return {
         "field": "value",

@@ -88,6 +88,19 @@ def diverging(values: Sequence[float]) -> Scale:
     return _linear("diverging", -most, most)
 
 
+def ratios(logs: Sequence[float]) -> Scale:
+    """Natural logarithms of ratios, with 1 in the middle and ticks at powers of 2.
+
+    Args:
+        logs: natural logarithms.
+    """
+    most = max(map(abs, logs)) / math.log(2)
+    step = math.log(2) * max(1, math.ceil(most / 3 - 1e-9))
+    n = max(1, math.ceil(most * math.log(2) / step - 1e-9))
+    ticks = tuple(_tidy(i * step) for i in range(-n, n + 1))
+    return Scale("diverging", ticks[0], ticks[-1], ticks)
+
+
 def _linear(kind: str, low: float, high: float) -> Scale:
     if low == high:
         low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2

@@ -55,7 +55,7 @@ def draw(
     contents = {
         f"phase_diagram{part}.html": html(drawing, folder).encode(),
         **{f"phase_diagram{part}{chosen}{kind}": content for kind, content in sweep_figure.files(drawing).items()},
-        f"cells{part}.csv": found.cells.write_csv().encode(),
+        f"cells{part}.csv": found.cells.with_columns(pl.col("run_ids").list.join(" ")).write_csv().encode(),
         f"cells{part}.parquet": _parquet(found.cells),
     }
     for name, content in contents.items():

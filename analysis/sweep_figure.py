@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
-from analysis import captions, colours, contours, diagram, legends, places
+from analysis import captions, colours, contours, diagram, differences, legends, places
 from analysis.colours import Colour
 from analysis.labels import Cell
 from analysis.looks import LOOKS
@@ -52,6 +52,10 @@ class Drawing:
 def drawing(found: SweepMap, colour: Sequence[str], extras: Extras) -> Drawing:
     """Raises ValueError for a colour that this sweep has not."""
     known = colours.colours(found.runs, found.cells, found.step)
+    if extras.compared is not None:
+        table = differences.beside(found.cells, found.runs, found.names, extras.compared)
+        found = replace(found, cells=table)
+        known |= differences.colours(table, extras.compared)
     chosen = tuple(colours.chosen(name, known) for name in colour) or colours.DEFAULT
     names = [found.x, *([found.y] if found.y is not None else []), *found.others]
     settings = {name: places.setting(name, found.runs) for name in names}

@@ -61,11 +61,13 @@ class Extras:
         boundary: contours in the plane of weight decay and train fraction.
         stages: run_id -> (stage, first step, last step) each.
         sections: (title, an Altair chart, or HTML that holds no text of the runs unescaped) each.
+        compared: two sweeps cell by cell, their seeds paired (Paired of analysis.sources), where there are two.
     """
 
     boundary: Sequence[Contour] = ()
     stages: Mapping[str, Sequence[tuple[str, float, float]]] = field(default_factory=dict)
     sections: Sequence[tuple[str, Any]] = ()
+    compared: Any = None
 
 
 def map_sweep(
@@ -131,7 +133,7 @@ def _at_step(sweep: Sweep, runs: pl.DataFrame, step: int, every: bool) -> pl.Dat
 
 def _thinned_rows(sweep: Sweep, table: pl.DataFrame) -> pl.DataFrame:
     """Of as many runs of every cell as a page has room for."""
-    runs_of = [ids.split() for ids in table["run_ids"].to_list()]
+    runs_of = table["run_ids"].to_list()
     n_points, n_runs = curves.budget(sum(map(len, runs_of)))
     rows = load_rows(sweep, [*curves.CURVES, "key_freqs"], curves.drawn(runs_of, n_runs))
     return curves.thinned(rows, n_points)

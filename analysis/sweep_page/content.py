@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis import colours, contours, diagram, legends
+from analysis import colours, contours, diagram, differences, legends
 from analysis.colours import Colour
 from analysis.diagram import APART, CONFIG, ENTRY_HEIGHT, SWATCH, TAG_ROOM, Spec
 from analysis.labels import look_word
@@ -38,7 +38,7 @@ def cells(
     return [
         {
             "at": [each.values.index(cell[each.name]) for each in found],
-            "runs": [runs[run_id] for run_id in cell["run_ids"].split()],
+            "runs": [runs[run_id] for run_id in cell["run_ids"]],
             "tip": tip,
         }
         for cell, tip in zip(table, tips, strict=True)
@@ -71,6 +71,8 @@ def colour(one: Colour, table: Sequence[Mapping[str, Any]], sizes: Sequence[Size
     }
     if one.scale is not None:
         found["values"] = [_rounded(paint["value"]) for paint in paints]
+    if one.key.startswith(differences.KEY):
+        found["texts"] = [cell[f"{one.key}_text"] for cell in table]
     if one.how:
         found |= {"how": one.how, "of": one.key.partition(".")[2]}
         found["quartiles"] = [[_rounded(cell[f"{one.key}_{end}"]) for cell in table] for end in ("q25", "q75", "n")]

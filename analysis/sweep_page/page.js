@@ -80,9 +80,9 @@ function mark(i, j, of, size, x, y) { // as places.marks makes them
   const look = here ? page.look_names[of.looks[cell]] : "no_run", value = here ? of.values?.[cell] ?? null : null;
   const lines = words === "none" ? [] : (here ? of.lines[words][cell] : page.no_run[words]).split("\n");
   const place = { [x.title]: x.texts[i], ...(y && { [y.title]: y.texts[j] }) };
-  const spread = here && value !== null && of.quartiles ? { [of.title]: spreadOf(of, cell) } : {};
+  const spread = here && (of.texts?.[cell] ?? (of.quartiles && value !== null && spreadOf(of, cell)));
   return { i, j, cell, value, look, ...page.looks[look], lines, rise: (1 - lines.length) * size.line_height / 2,
-    tip: { ...place, ...spread, ...(here ? page.cells[cell].tip : { outcome: "no run" }) },
+    tip: { ...place, ...(spread && { [of.title]: spread }), ...(here ? page.cells[cell].tip : { outcome: "no run" }) },
     spoken: Object.entries(place).map(pair => pair.join(" ")).join(", ") + ": " + (lines.join(" ") || look) };
 }
 

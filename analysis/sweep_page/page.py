@@ -57,7 +57,7 @@ def _content(drawn: Drawing, folder: Path) -> dict[str, Any]:
     found, table, settings = drawn.found, drawn.cells, list(drawn.settings.values())
     every = {run["run_id"]: run for run in found.runs.select(_for_tooltips(found.runs)).to_dicts()}
     number = {run_id: i for i, run_id in enumerate(every)}
-    tips = [_tip(cell, [every[run_id] for run_id in cell["run_ids"].split()]) for cell in table]
+    tips = [_tip(cell, [every[run_id] for run_id in cell["run_ids"]]) for cell in table]
     words = commands.alone(found.sweep)
     shared = _in_all(list(words.values()))
     own = {run_id: [word for word in each if word not in shared] for run_id, each in words.items()}
