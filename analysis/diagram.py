@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -142,6 +142,8 @@ def encoding(colour: Colour) -> Spec | None:
     if colour.unit == "ratio":
         number = {"labelExpr": "'×' + format(exp(datum.value), '.3~g')"}
     label = [colour.label, f"({colour.unit})"] if colour.unit else [colour.label]
+    if scale.kind == "diverging":
+        label = [colour.unit or "difference"]
     return {
         "field": "value",
         "type": "quantitative",
@@ -166,10 +168,10 @@ def _pixels(channel: Any, field: str) -> Any:
     return channel(field=field, type="quantitative", axis=None, scale=None)
 
 
-def legend_rows(entries: Mapping[str, str]) -> list[Mark]:
-    """A row a look: swatch and meaning."""
+def legend_rows(entries: Sequence[tuple[str, str]]) -> list[Mark]:
+    """A row for each look and meaning."""
     rows = []
-    for i, (look, meaning) in enumerate(entries.items()):
+    for i, (look, meaning) in enumerate(entries):
         style = LOOKS[look]
         drawn = {"look": look, "fill": style.fill, "line": style.line, "texture": style.texture}
         place = {"px": SWATCH[0] / 2, "py": (i + 0.5) * ENTRY_HEIGHT}
@@ -184,7 +186,7 @@ def figure(
     name: str,
     sentences: Sequence[str],
     maps: Sequence[Spec],
-    entries: Mapping[str, str],
+    entries: Sequence[tuple[str, str]],
     boundary: Sequence[Mark] = (),
 ) -> Spec:
     """Maps beside or above one another, with one legend.
@@ -193,7 +195,7 @@ def figure(
         name: the title; shown as text whatever it holds.
         sentences: paragraphs under it.
         maps: filled, of equal size.
-        entries: the legend's, as made by analysis.legends.
+        entries: looks and what they mean.
         boundary: drawn over every map, as made by analysis.contours.
     """
     beside = maps[0]["width"] <= WIDEST_PAIR

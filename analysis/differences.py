@@ -13,7 +13,7 @@ import polars as pl
 from analysis import scales
 from analysis.colours import Colour
 from analysis.labels import Cell, look_word
-from analysis.looks import BEYOND, COLOURED, NO_VALUE, Size
+from analysis.looks import BOUND, COLOURED, NO_VALUE, Size
 
 LN_RATIO = "ln(b / a)"
 """The kind of a difference that is a ratio, as analysis.sources names it."""
@@ -62,12 +62,12 @@ def _colour(name: str, cells: pl.DataFrame, labels: Sequence[str]) -> Colour:
     sign, unit, scale = ("/", "ratio", scales.ratios) if is_ratio else ("−", "", scales.diverging)
     notes = (
         f"{name} of {b} {sign} {name} of {a}, paired by seed; median of the pairs",
-        "> and <: known as a bound alone, where runs did not get there",
+        "bounds and unknown: where runs of a pair did not get there",
     )
     return Colour(
         key, "Differences", f"{name}: {b} {sign} {a}", f"{name}: {b} {sign} {a}", notes,
         scale(known) if known else None, _look(key), lambda cell: cell[f"{key}_median"], _lines(key),
-        unit, {BEYOND: "> ×N, < ×N: the median of the pairs is known as a bound alone",
+        unit, {BOUND: "> N, < N, unknown: the median of the pairs is known as a bound, or not at all",
                NO_VALUE: "no value: no pair of runs of equal seeds to compare"},
     )  # fmt: skip
 
@@ -76,7 +76,7 @@ def _look(key: str) -> Callable[[Cell], str]:
     def look(cell: Cell) -> str:
         if not cell[f"{key}_n"]:
             return NO_VALUE if cell["n_runs"] else cell["outcome"]
-        return COLOURED if cell[f"{key}_median"] is not None else BEYOND
+        return COLOURED if cell[f"{key}_median"] is not None else BOUND
 
     return look
 
@@ -87,7 +87,7 @@ def _lines(key: str) -> Callable[[Cell, Size], list[str]]:
     def lines(cell: Cell, size: Size) -> list[str]:
         if size.words == "none":
             return []
-        if look(cell) in (COLOURED, BEYOND):
+        if look(cell) in (COLOURED, BOUND):
             n = cell[f"{key}_n"]
             return [cell[f"{key}_text"], f"{n} pair{'s' if n > 1 else ''}" if size.words == "full" else f"n={n}"]
         return [look_word(look(cell), size)]

@@ -8,7 +8,7 @@ import polars as pl
 
 from analysis.captions import rule_parts
 from analysis.labels import short, steps_text
-from analysis.looks import BEYOND, NO_VALUE, NOT_REACHED
+from analysis.looks import BEYOND, BOUND, NO_VALUE, NOT_REACHED
 from analysis.outcomes import CENSORED, NO_RUN, words
 from grok_sweep.phases import SCALE_FREE_RATIO
 
@@ -70,6 +70,7 @@ def _meanings(runs: pl.DataFrame) -> dict[str, str]:
         "planned": "planned: not begun",
         "diverged": "diverged: the loss was no longer finite",
         "failed": "failed: stopped by an error",
+        BOUND: "bound: known to be larger, or smaller, alone",
         NO_RUN: "no run: these settings are not in the plan",
         NO_VALUE: "no value: the measure is not defined in any of the runs",
         NOT_REACHED: "not reached: no run has come as far as the common step",

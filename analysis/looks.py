@@ -12,6 +12,8 @@ from dataclasses import dataclass
 DARK, LIGHT, GREY = "#1a1a1a", "#ffffff", "#8c8c8c"
 BEYOND = "beyond"
 """Look of a cell in a map of times: censored, known only to be later than the steps run."""
+BOUND = "bound"
+"""Look of a cell in a map of differences: known only to be larger or smaller than something."""
 COLOURED, COLOURED_DARK = "coloured", "coloured_dark"
 """Looks of a cell whose colour is its value; the second is so dark that words on it are light."""
 NO_VALUE, NOT_REACHED = "no_value", "not_reached"
@@ -52,6 +54,7 @@ LOOKS: dict[str, Look] = {
     "no_run": Look("#f7f7f7", ink=GREY),
     BEYOND: Look("#F2F2F2", "hatch", GREY),
     NOT_REACHED: Look("#E3ECF2", "hatch", "#7FA3B8"),
+    BOUND: Look("#F5EFF7", "hatch", "#A78BB5"),
     NO_VALUE: Look(LIGHT, line="#c4c4c4", dash=(), ink="#6b6b6b"),
     COLOURED: Look(""),
     COLOURED_DARK: Look("", ink=LIGHT),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,20 +79,32 @@ def figure(drawn: Drawing) -> diagram.Spec:
     cells, runs = found.cells.filter(here).to_dicts(), found.runs.filter(here)
     lines = boundary_rows(drawn, first)
     tags = lines[0]["side"] if lines else ""
-    template, maps, meanings, seen = diagram.map_template(grid.size), [], {}, set()
+    template, maps, seen = diagram.map_template(grid.size), [], {}
     for key in drawn.chosen:
         colour = drawn.known[key]
         painted = colours.painted(colour, cells, grid.size)
         marks = places.marks(grid, cells, painted, colour.scale)
         maps.append(diagram.fill(template, colour, grid, marks, max(grid.width + 80, 280), tags))
-        meanings |= colour.meanings
-        seen |= {paint["look"] for paint in painted}
-    entries = legends.legend(
-        [look for look in LOOKS if look in seen], runs, abbreviated=grid.size.words == "short", several=drawn.several
-    )
-    entries |= {look: meanings[look] for look in entries if look in meanings}
+        seen[key] = {paint["look"] for paint in painted}
     sentences = [*_slice(drawn), *captions.subtitle(runs, found.names), *([contours.NOTE] if lines else [])]
-    return diagram.figure(f"{found.title}: {_of_what(drawn)}", sentences, maps, entries, lines)
+    return diagram.figure(f"{found.title}: {_of_what(drawn)}", sentences, maps, _legend(drawn, runs, seen), lines)
+
+
+def _legend(drawn: Drawing, runs: pl.DataFrame, seen: Mapping[str, set[str]]) -> list[tuple[str, str]]:
+    """What the looks of the maps mean; of a look that means two things in two maps, both.
+
+    Args:
+        seen: the looks in each map, by its colour's key.
+    """
+    is_short = drawn.grid.size.words == "short"
+    plain = legends.legend(list(LOOKS), runs, abbreviated=is_short, several=drawn.several)
+    entries = []
+    for look in plain:
+        maps = [drawn.known[key] for key, looks in seen.items() if look in looks]
+        meanings = {colour.meanings.get(look, plain[look]): colour for colour in maps}
+        several = len(meanings) > 1
+        entries += [(look, f"{colour.label}: {text}" if several else text) for text, colour in meanings.items()]
+    return entries
 
 
 def _of_what(drawn: Drawing) -> str:

@@ -17,6 +17,7 @@ from analysis.page import POLICY, inline_json, library
 from analysis.sweep_figure import Drawing
 from analysis.sweep_page import content, runs
 from analysis.sweep_page.curves_chart import curve_spec
+from grok_sweep.phases import SCALE_FREE_RATIO
 
 HERE = Path(__file__).parent
 LIVE_STATES = ("running", "interrupted", "planned")
@@ -133,7 +134,8 @@ def _times(found: pl.DataFrame) -> str:
     accuracy = captions.rule_parts(found)["accuracy"]
     return (
         f"Times in steps: the first logged step with accuracy > {accuracy}, in brackets the last one before; > N: "
-        "not within the N steps run. Losses in nats. A run's name is a link where its report was made."
+        f"not within the N steps run. Free of scale, grokking is t_test / t_train ≥ {SCALE_FREE_RATIO:g}. Losses in "
+        "nats. A run's name is a link where its report was made."
     )
 
 

@@ -13,10 +13,9 @@ from analysis.cells import time_of
 from analysis.labels import number, steps_text
 from analysis.outcomes import words
 from analysis.tooltips import bracket, seed_text
-from grok_sweep.phases import SCALE_FREE_RATIO
 
 HEADS = (
-    "run", "state", "phase", f"t_test / t_train (grokking: ≥ {SCALE_FREE_RATIO:g})", "t_train", "t_test", "t_novel",
+    "run", "state", "phase", "t_test / t_train", "t_train", "t_test", "t_novel",
     "grok_delay", "last step", "key frequencies", "final test_loss",
 )  # fmt: skip
 NEEDED = (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from analysis import captions, legends, looks
 from analysis.cells import cells
 from analysis.labels import phase_lines, steps_text, time_lines, time_look
-from analysis.looks import BEYOND, COLOURED, COLOURED_DARK, LOOKS, NO_VALUE, NOT_REACHED, Size
+from analysis.looks import BEYOND, BOUND, COLOURED, COLOURED_DARK, LOOKS, NO_VALUE, NOT_REACHED, Size
 from analysis.outcomes import OUTCOMES, outcome
 from analysis.tooltips import RUNS_IN_TOOLTIP, tooltip
 from grok_sweep.config import RunConfig, flat
@@ -152,7 +152,7 @@ def test_what_no_figure_can_show_is_replaced():
 
 
 def test_every_outcome_has_a_look_of_its_own():
-    assert set(LOOKS) == {*OUTCOMES, BEYOND, NOT_REACHED, NO_VALUE, COLOURED, COLOURED_DARK}
+    assert set(LOOKS) == {*OUTCOMES, BEYOND, BOUND, NOT_REACHED, NO_VALUE, COLOURED, COLOURED_DARK}
     assert len(set(LOOKS.values())) == len(LOOKS)
 
 
