@@ -24,7 +24,8 @@ def _parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser(
         "sweep",
         help="phase diagram and table of a sweep, finished or still running",
-        description="Write cells.csv, cells.parquet and phase_diagram.{html,svg,pdf,png} for a sweep.",
+        description="Write cells.csv, cells.parquet and phase_diagram.{html,svg,pdf,png} for a sweep. The page holds "
+        "every colour and every pair of axes; the figures show two colours, or those of --colour.",
     )
     sweep.add_argument("path", metavar="PATH", help="the sweep's folder, runs/<sweep>")
     sweep.add_argument(
@@ -38,6 +39,20 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="only runs with this value, for example p=59; may be given several times",
     )
+    sweep.add_argument(
+        "--colour",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="what the figures show: phase, phase_scale_free, t_train, t_test, t_novel, delay, share, or a measure "
+        "as final.test_loss, min.test_loss, max.test_loss, at.test_loss; may be given several times",
+    )
+    sweep.add_argument(
+        "--at",
+        metavar="STEP",
+        type=int,
+        help="the step at which at.<measure> is taken; default: the smallest last step of the runs that are done",
+    )
     sweep.add_argument("--out", metavar="DIR", help="folder to write to; default: the sweep's own")
     sweep.set_defaults(command=_sweep)
     dashboard.add(commands)
@@ -46,15 +61,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sweep(chosen: argparse.Namespace) -> int:
     try:
-        found = map_sweep(chosen.path, chosen.x, chosen.y, chosen.where)
+        found = map_sweep(chosen.path, chosen.x, chosen.y, chosen.where, chosen.at)
         require_writable(Path(chosen.out or chosen.path))
     except (ValueError, OSError) as error:
         return _wrong(error)
-    print(table(found))
     try:
-        written = draw(found, chosen.out)
-    except OSError as error:
+        written = draw(found, chosen.out, chosen.colour)
+    except (ValueError, OSError) as error:
         return _wrong(error)
+    print(table(found))
     page, *others = written
     print("wrote", ", ".join(printable(path.name) for path in others), "beside the page:")
     print(printable(str(page)))

@@ -34,6 +34,9 @@ LAYERS = [
     "grok_sweep.own",
     "grok_sweep.phases",
     "grok_sweep.summary",
+    # The same settings as words of a command line.
+    "grok_sweep.sweep.command_line",
+    "grok_sweep.sweep.retype",
     # One run: its files, its mirror, the order of its writes, the main path.
     "grok_sweep.store",
     "grok_sweep.wandb_session",
@@ -58,8 +61,6 @@ LAYERS = [
     "grok_sweep.sweep.reopen",
     "grok_sweep.sweep.interrupt",
     "grok_sweep.sweep.cancel",
-    "grok_sweep.sweep.command_line",
-    "grok_sweep.sweep.retype",
     "grok_sweep.settings_list",
     "grok_sweep.sweep.words",
     "grok_sweep.sweep.progress",

@@ -16,7 +16,7 @@ from grok_sweep.commands.status import counted
 from grok_sweep.store import PlannedRun, RunDir, SweepDir, read_json
 from grok_sweep.sweep.claims import describe
 from grok_sweep.sweep.command_line import EXIT_DONE, SHORTHANDS
-from grok_sweep.sweep.retype import CHOSEN_IN_CONF, as_words, differing
+from grok_sweep.sweep.retype import CHOSEN_IN_CONF, as_words, differing, measure_choices, words_alone
 from grok_sweep.sweep.survey import look_at, pace, survey
 from grok_sweep.sweep.words import command, ending, named, number, size, some
 
@@ -78,27 +78,8 @@ def settings_of(sweep: SweepDir, run: PlannedRun) -> dict[str, Any]:
 
 def alone(sweep: SweepDir, run: PlannedRun) -> str:
     """The command that trains this run alone, in its folder: ready to paste."""
-    given = differing(settings_of(sweep, run))
-    if given["root"] == "runs":
-        del given["root"]
-    if (chosen := _measures_file(given["measures.names"])) is not None:
-        del given["measures.names"]
-    words = [] if chosen in (None, DEFAULT_MEASURES) else [f"measures={chosen}"]
-    return command(shlex.quote(shown_here(LAUNCH)), *map(shlex.quote, words + as_words(given)))
-
-
-DEFAULT_MEASURES = "nanda"
-"""conf/config.yaml's choice."""
-
-
-def _measures_file(names: Sequence[str]) -> str | None:
-    """The file of conf/measures that holds these names and nothing else."""
-    for file in sorted((LAUNCH.parent / "conf" / "measures").glob("*.yaml")):
-        lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
-        held = [line.removeprefix("  - ") for line in lines[1:]]
-        if (lines[:1] == ["names:"] and held == list(names)) or (lines == ["names: []"] and not names):
-            return file.stem
-    return None
+    words = words_alone(settings_of(sweep, run), measure_choices(LAUNCH.parent / "conf"))
+    return command(shlex.quote(shown_here(LAUNCH)), *map(shlex.quote, words))
 
 
 def _summary(run_dir: RunDir) -> list[str]:
