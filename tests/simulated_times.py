@@ -1,4 +1,4 @@
-"""Tables of runs with a known boundary: times drawn from the model that analysis.boundary fits, logged as runs log."""
+"""Tables of runs with a known boundary: times from the model that analysis.boundary fits, logged as runs log."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def quantiles(design: Design, fit: Posterior, y: Array, budget: float) -> dict[s
     found = {}
     for name, level in LEVELS.items():
         low, high = np.zeros(len(y)), np.ones(len(y))
-        for _ in range(40):
+        for _ in range(30):
             middle = (low + high) / 2
             above = fit.at_most(design.rows(middle, y), np.log(budget)) < level
             low, high = np.where(above, middle, low), np.where(above, high, middle)

@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 from scipy.stats import f as f_distribution
 
-from analysis.boundary.events import Events
+from analysis.boundary.events import Events, distinct
+from analysis.boundary.fitted import Boundary
 from analysis.boundary.lognormal import Array, Intervals, Normal, mode
 
 EXCLUDED_AT = 0.99
@@ -55,13 +56,14 @@ class Profile:
         return float(inside.min()), float(inside.max())
 
 
-def critical_fractions(found: Events, fastest: float = 1.0) -> pl.DataFrame:
+def critical_fractions(boundary: Boundary) -> pl.DataFrame:
     """A row for each value of the second setting: <name>, f_c, low_90, high_90, gamma, status.
 
-    Args:
-        fastest: steps; shorter times count as "at most that" (Boundary.fastest).
+    Times too short for the boundary's line count as "at most that" here too: taken at their word they would bend any
+    sweep into a critical fraction (docs/statistics.md).
     """
-    rows = [(y, *_row(found, y, fastest)) for y in sorted(set(found.other.tolist()))]
+    found, fastest = boundary.events, boundary.fastest
+    rows = [(y, *_row(found, y, fastest)) for y in distinct(found.other)]
     return pl.DataFrame(rows, schema={found.name: pl.Float64, **SCHEMA}, orient="row")
 
 

@@ -176,7 +176,7 @@ def mode(times: Intervals, x: Array, seeds: Array, prior: Normal, tau: float, st
 
 
 def _descend(cost: Callable[[Array], tuple[float, Array]], hessian: Callable[[Array], Array], first: Array) -> Array:
-    options = {"gtol": 1e-6, "maxiter": 200}
+    options = {"gtol": 1e-4, "maxiter": 200}
     return minimize(cost, first, jac=True, hess=hessian, method="trust-exact", options=options).x
 
 
@@ -221,4 +221,4 @@ def _log_mass(z_low: Array, z_high: Array) -> Array:
 def _end(z: Array, log_mass: Array, power: int) -> Array:
     finite = np.isfinite(z)
     safe = np.where(finite, z, 0.0)
-    return np.where(finite, safe**power * np.exp(-(safe**2) / 2 - LOG_2PI / 2 - log_mass), 0.0)
+    return safe**power * np.exp(np.where(finite, -(safe**2) / 2 - LOG_2PI / 2 - log_mass, -np.inf))
