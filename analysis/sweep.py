@@ -11,10 +11,11 @@ from pathlib import Path
 import polars as pl
 
 from analysis import sweep_table
-from analysis.sweep_map import Extras, SweepMap, map_of, map_sweep
+from analysis.findings import Findings
+from analysis.sweep_map import SweepMap, map_of, map_sweep
 from grok_sweep.store import write_atomic
 
-__all__ = ["Extras", "SweepMap", "draw", "draw_sweep", "map_of", "map_sweep", "require_writable", "table"]
+__all__ = ["Findings", "SweepMap", "draw", "draw_sweep", "map_of", "map_sweep", "require_writable", "table"]
 
 
 def require_writable(folder: Path) -> None:
@@ -30,9 +31,11 @@ def draw(
     found: SweepMap,
     out: str | os.PathLike[str] | None = None,
     colour: Sequence[str] = (),
-    extras: Extras | None = None,
+    findings: Findings | None = None,
 ) -> list[Path]:
     """Write cells.csv, cells.parquet and phase_diagram.html, .svg, .pdf, .png; return their paths, the page's first.
+
+    Then a .csv for each table of the findings, and .svg, .pdf and .png for each of their figures.
 
     A map narrowed by `where` says so in its title and its files' names: it never replaces that of the whole sweep.
     So do the figures of chosen colours; the page holds every colour, and opens with these.
@@ -46,18 +49,23 @@ def draw(
     """
     # Imported here: reading a sweep needs neither Altair nor its converter.
     from analysis import sweep_figure
+    from analysis.page import figure_files
     from analysis.sweep_page.page import html
 
     folder = found.sweep.path if out is None else Path(out)
-    drawing = sweep_figure.drawing(found, colour, extras or Extras())
+    findings = findings or Findings()
+    drawing = sweep_figure.drawing(found, colour, findings.extras)
     part = "".join(f"_{_plain(condition)}" for condition in found.where)
     chosen = "".join(f"_{_plain(name)}" for name in colour)
     contents = {
         f"phase_diagram{part}.html": html(drawing, folder).encode(),
         **{f"phase_diagram{part}{chosen}{kind}": content for kind, content in sweep_figure.files(drawing).items()},
-        f"cells{part}.csv": found.cells.with_columns(pl.col("run_ids").list.join(" ")).write_csv().encode(),
-        f"cells{part}.parquet": _parquet(found.cells),
+        f"cells{part}.csv": _csv(drawing.found.cells),
+        f"cells{part}.parquet": _parquet(drawing.found.cells),
     }
+    contents |= {f"{name}{part}.csv": _csv(table) for name, table in findings.tables.items()}
+    for name, chart in findings.figures.items():
+        contents |= {f"{name}{part}{kind}": content for kind, content in figure_files(chart.to_dict()).items()}
     for name, content in contents.items():
         write_atomic(folder / name, content)
     return [folder / name for name in contents]
@@ -65,6 +73,14 @@ def draw(
 
 def _plain(text: str) -> str:
     return re.sub("[^A-Za-z0-9.=_-]", "-", text)
+
+
+def _csv(table: pl.DataFrame) -> bytes:
+    """Lists as their items with a space between."""
+    lists = [
+        pl.col(name).cast(pl.List(pl.String)).list.join(" ") for name, kind in table.schema.items() if kind == pl.List
+    ]
+    return table.with_columns(lists).write_csv().encode()
 
 
 def _parquet(table: pl.DataFrame) -> bytes:

@@ -118,7 +118,12 @@ def _panel(layers: Sequence[alt.Chart], width: int) -> Any:
 
 
 def _gains(base: alt.Chart, rows: Sequence[Mapping[str, Any]]) -> Any:
-    values = [v for row in rows for v in (row["factor"], row["factor_low"], row["factor_high"]) if v is not None]
+    values = [
+        v
+        for row in rows
+        for v in (row["factor"], row["factor_low"], row["factor_high"], row["factor_lenient"])
+        if v is not None
+    ]
     low, high = min([0.7, *values]) / 1.05, max([1.4, *values]) * 1.05
     axis = alt.Axis(
         title=["gain: times as early as the best baseline", "mean, 90 % interval; | were undecided alarms not false"],

@@ -33,9 +33,11 @@ STYLES: dict[str, tuple[str, list[int]]] = {
 """Colour and dash of each curve: told apart by colour-blind readers, and on a grey print by the dash."""
 STAGES = {
     "memorization": "#F6D9C8",
+    "memorization so far": "#F6D9C8",
+    "memorization and circuit formation": "#FBE7C0",
     "circuit formation": "#FFF5B8",
     "cleanup": "#CBE7F7",
-    "generalised": "#D5EFE4",
+    "after cleanup": "#D5EFE4",
 }
 """Stage -> colour of its band; a stage of another name is grey."""
 
