@@ -22,8 +22,8 @@ def add(commands: Any) -> None:
         "sweep",
         help="phase diagram and table of a sweep, finished or still running",
         description="Write cells.csv, cells.parquet, f_50.csv (the phase boundary) and "
-        "phase_diagram.{html,svg,pdf,png} for a sweep. The page holds every colour and every pair of axes; the figures show two colours, or those of "
-        "--colour.",
+        "phase_diagram.{html,svg,pdf,png} for a sweep. The page holds every colour and every pair of axes; the "
+        "figures show two colours, or those of --colour.",
     )
     parser.add_argument(
         "path",

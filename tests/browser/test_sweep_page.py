@@ -12,7 +12,9 @@ from analysis_sweeps import FRAC, HOSTILE, INIT, SPLIT, WD, add, every_state
 from playwright.sync_api import Page, expect
 
 from analysis.contours import Contour
-from analysis.sweep import Extras, draw, map_sweep
+from analysis.findings import Findings
+from analysis.sweep import draw, map_sweep
+from analysis.sweep_map import Extras
 from grok_sweep.store import PlannedRun, SweepDir
 
 SVG = "{http://www.w3.org/2000/svg}text"
@@ -48,7 +50,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chart = {"mark": "point", "data": {"values": [{"a": 1}]}, "encoding": {"x": {"field": "a"}}}
     sections = [("Alarms <of> these runs", chart), ("Table of f_50", "<table><tr><td>0.41</td></tr></table>")]
     found = map_sweep(sweep.path, "wd", "frac")
-    return draw(found, tmp_path_factory.mktemp("grid_out"), extras=Extras(lines, stages, sections))[0]
+    return draw(found, tmp_path_factory.mktemp("grid_out"), findings=Findings(Extras(lines, stages, sections)))[0]
 
 
 def texts(page: Page, place: str) -> list[str]:
