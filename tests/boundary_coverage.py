@@ -1,21 +1,21 @@
 """How often the boundary's bands hold the true line, in simulated sweeps.
 
-    python tests/boundary_coverage.py --sweeps 400
+    python tests/boundary_coverage.py pooled
 
-prints what tests/golden/boundary.json holds.
+prints figures of tests/golden/boundary.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from simulated_times import FRACTIONS, Line, simulated_runs
+from simulated_times import FRACTIONS, Line, critical_runs, simulated_runs
 
-from analysis.boundary import Boundary, fit_boundary
+from analysis.boundary import Boundary, critical_fractions, fit_boundary
 from analysis.boundary.contours import quantiles
 from analysis.boundary.doubts import Sample
 from analysis.boundary.fitted import FASTEST
@@ -24,6 +24,9 @@ from analysis.boundary.lognormal import posterior
 SIGMAS, TAUS = (0.15, 0.2, 0.3), (0.2, 0.3, 0.4)
 FLOOR = Line(floor=150.0)
 """Fast runs as the authors' are: none takes less than 150 steps, however large its train fraction."""
+STEEP_FLOOR = Line(floor=150.0, frac_1=0.3)
+MANY = (0.25, 0.28, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""The authors' fractions."""
 
 
 @dataclass
@@ -62,8 +65,9 @@ def coverage(
     Args:
         options: further arguments of fit_boundary.
     """
-    rng, found = np.random.default_rng(seed), Coverage()
-    for _ in range(n_sweeps):
+    found = Coverage()
+    for i in range(n_sweeps):
+        rng = np.random.default_rng([seed, i])
         sigma, tau = rng.choice(SIGMAS), rng.choice(taus)
         _add(found, fit_boundary(simulated_runs(rng, n_seeds, sigma, tau, line), **options), line or Line())
     return found
@@ -98,30 +102,45 @@ def _without_seeds(boundary: Boundary, decays: np.ndarray, budgets: np.ndarray) 
 
 def figures(found: Coverage) -> dict[str, float]:
     """As they stand in tests/golden/boundary.json."""
-    shares = {name: round(found.share(name), 3) for name in found.held}
-    return {
-        **shares,
-        "error_90": round(found.error("90"), 3),
-        "identified": round(float(np.mean(found.identified)), 3),
-    }
+    shares = {name: found.share(name) for name in found.held}
+    every = {**shares, "error_90": found.error("90"), "identified": float(np.mean(found.identified))}
+    return {name: round(value, 3) for name, value in every.items()}
+
+
+def critical_coverage(n_sweeps: int, n_seeds: int, seed: int) -> dict[str, float]:
+    """Of simulated sweeps with a critical fraction of 0.25: share identified, and of those the share whose 90 %
+    interval holds it; and the share identified of as many sweeps that have none but a floor."""
+    rng, held, false = np.random.default_rng(seed), [], 0
+    for _ in range(n_sweeps):
+        row = critical_fractions(fit_boundary(critical_runs(rng, n_seeds), budgets=[10_000])).row(0, named=True)
+        held += [] if row["f_c"] is None else [row["low_90"] <= 0.25 <= row["high_90"]]
+        runs = simulated_runs(rng, n_seeds, line=STEEP_FLOOR, fractions=MANY, decays=(1.0,), n_steps=30_000)
+        false += critical_fractions(fit_boundary(runs))["f_c"].null_count() == 0
+    return {"identified": len(held) / n_sweeps, "90": round(float(np.mean(held)), 3), "false": false / n_sweeps}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["pooled", "by_tau", "floor", "critical"])
     parser.add_argument("--sweeps", type=int, default=400, help="simulated sweeps for each line printed")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--taus", type=float, nargs="+", default=TAUS)
-    parser.add_argument("--floor", action="store_true", help="with and without the rule for fast runs, on FLOOR")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[2, 4, 8])
     chosen = parser.parse_args()
     for n_seeds in chosen.seeds:
-        if chosen.floor:
-            for name, share in (("fast runs as at most", FASTEST), ("fast runs as they are", 0.0)):
-                found = coverage(chosen.sweeps, n_seeds, n_seeds, chosen.taus, FLOOR, fastest=share)
-                print(json.dumps({"seeds": n_seeds, "floor": name, **figures(found)}), flush=True)
-            continue
-        for tau in chosen.taus:
-            found = coverage(chosen.sweeps, n_seeds, n_seeds + round(1000 * tau), [tau])
-            print(json.dumps({"seeds": n_seeds, "tau": tau, **figures(found)}), flush=True)
+        for name, found in _lines(chosen.what, chosen.sweeps, n_seeds):
+            print(json.dumps({"seeds": n_seeds, **name, **found}), flush=True)
+
+
+def _lines(what: str, n: int, n_seeds: int) -> Iterator[tuple[dict[str, object], dict[str, float]]]:
+    if what == "pooled":
+        yield {}, figures(coverage(n, n_seeds, n_seeds))
+    elif what == "critical":
+        yield {}, critical_coverage(n, n_seeds, n_seeds)
+    elif what == "floor":
+        for share in (FASTEST, 0.0):
+            yield {"fastest": share}, figures(coverage(n, n_seeds, n_seeds, TAUS, FLOOR, fastest=share))
+    else:
+        for tau in TAUS:
+            yield {"tau": tau}, figures(coverage(n, n_seeds, n_seeds + round(1000 * tau), [tau]))
 
 
 if __name__ == "__main__":

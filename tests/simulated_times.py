@@ -64,6 +64,17 @@ def simulated_runs(
     return table(frac, decay, seed, times, n_steps)
 
 
+CRITICAL = (0.22, 0.24, 0.26, 0.27, 0.28, 0.3, 0.32, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7)
+
+
+def critical_runs(rng: np.random.Generator, n_seeds: int = 4, n_steps: int = 100_000) -> pl.DataFrame:
+    """ln T = 6 - ln(frac - 0.25) at CRITICAL, never at or below 0.25; weight decay 1."""
+    frac, seed = np.repeat(CRITICAL, n_seeds), np.tile(np.arange(n_seeds), len(CRITICAL))
+    noise = 0.2 * rng.normal(size=len(frac)) + rng.normal(0, 0.3, n_seeds)[seed]
+    mean = 6 - np.log(np.maximum(frac - 0.25, 1e-300))
+    return table(frac, np.ones(len(frac)), seed, np.exp(mean + noise), n_steps)
+
+
 def table(frac, decay, seed, times, n_steps: int = BUDGET) -> pl.DataFrame:
     """Runs with these times in steps, seen through their rows; inf: never."""
     rows = logged_steps(n_steps)

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from analysis.boundary.design import Design
 from analysis.boundary.events import Events, distinct
-from analysis.boundary.lognormal import Array, Posterior
+from analysis.boundary.likelihood import Array
+from analysis.boundary.lognormal import Posterior
 
 LEVELS = {"f_50": 0.5, "low_50": 0.25, "high_50": 0.75, "low_90": 0.05, "high_90": 0.95}
+HALVINGS = 30
 
 SURE = 0.975
 """Least probability that ln T falls with frac."""
@@ -26,15 +28,14 @@ def quantiles(design: Design, fit: Posterior, y: Array, budget: float) -> dict[s
 
     By halving: the mean falls with frac wherever the boundary is identified.
     """
-    found = {}
-    for name, level in LEVELS.items():
-        low, high = np.zeros(len(y)), np.ones(len(y))
-        for _ in range(30):
-            middle = (low + high) / 2
-            above = fit.at_most(design.rows(middle, y), np.log(budget)) < level
-            low, high = np.where(above, middle, low), np.where(above, high, middle)
-        found[name] = (low + high) / 2
-    return found
+    level = np.repeat(list(LEVELS.values()), len(y))
+    at = np.tile(y, len(LEVELS))
+    low, high = np.zeros(len(at)), np.ones(len(at))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        above = fit.at_most(design.rows(middle, at), np.log(budget)) < level
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return dict(zip(LEVELS, ((low + high) / 2).reshape(len(LEVELS), len(y)), strict=True))
 
 
 def statuses(found: Events, design: Design, fit: Posterior, y: Array, lines: dict[str, Array]) -> list[str]:

@@ -15,7 +15,8 @@ from scipy.stats import f as f_distribution
 
 from analysis.boundary.events import Events, distinct
 from analysis.boundary.fitted import Boundary
-from analysis.boundary.lognormal import Array, Intervals, Normal, mode
+from analysis.boundary.likelihood import Array, Intervals
+from analysis.boundary.lognormal import Normal, mode
 
 EXCLUDED_AT = 0.99
 """Confidence at which f_c = 0 must be excluded: that below some fraction none ever gets there is a strong claim."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.boundary.lognormal import Array, Normal
+from analysis.boundary.likelihood import Array
+from analysis.boundary.lognormal import Normal
 
 PRIOR = {
     "1": (0.0, 3.0),  # about ln of the run budget

@@ -12,7 +12,8 @@ from scipy.stats import t as student_t
 
 from analysis.boundary.design import Design
 from analysis.boundary.events import Events
-from analysis.boundary.lognormal import Array, Intervals, Normal, Posterior, mode
+from analysis.boundary.likelihood import Array, Intervals
+from analysis.boundary.lognormal import Normal, Posterior, mode
 
 BEND = 100.0
 """Prior standard deviation of a coefficient of frac², where it is tested."""

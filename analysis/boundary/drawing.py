@@ -9,7 +9,7 @@ import polars as pl
 
 from analysis.boundary.contours import quantiles, statuses
 from analysis.boundary.fitted import Boundary
-from analysis.boundary.lognormal import Array
+from analysis.boundary.likelihood import Array
 
 BANDS = ("low_50", "high_50", "low_90", "high_90")
 

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from analysis import axes
-from analysis.boundary.lognormal import Array
+from analysis.boundary.likelihood import Array
 from analysis.cells import time_of
 
 EVENTS = ("t_test", "t_novel", "t_train")

@@ -1,9 +1,8 @@
 """The log-normal time model with a seed effect: ln T = X beta + u_seed + sigma e, from intervals. Pure.
 
-An event is known as an interval of ln T; an event that has not come is censored: its interval has no upper end. The
-posterior is taken by Laplace's method in (beta, u, ln sigma) for each tau (the standard deviation of u) of a grid,
-and the grid is weighted by its evidence: with two seeds tau is hardly known, and a band that took one value of it
-for true would be too narrow.
+The posterior is taken by Laplace's method in (beta, u, ln sigma) for each tau (the standard deviation of u) of a
+grid, and the grid is weighted by its evidence: with two seeds tau is hardly known, and a band that took one value of
+it for true would be too narrow.
 """
 
 from __future__ import annotations
@@ -13,16 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
-from scipy.special import log_ndtr, ndtr
+from scipy.special import ndtr
 
-Array = NDArray[np.float64]
-
-NARROWEST = 1e-3
-"""Least width of an interval of ln T: below it the difference of two normal distribution functions loses digits, and
-a likelihood no longer depends on the width."""
+from analysis.boundary.likelihood import Array, Intervals, log_likelihood
 
 SIGMA = (math.log(0.25), 1.0)
 """Prior of ln sigma, the spread between runs of one cell and seed: mean and standard deviation."""
@@ -31,39 +24,11 @@ TAU_SCALE = 0.4
 two seeds: with 0.3 those of 90 % held too little, with 0.5 too much (docs/statistics.md)."""
 TAUS = np.geomspace(0.02, 2.0, 16)
 """Grid of tau, even in ln tau."""
-LOG_2PI = math.log(2 * math.pi)
-FARTHEST = -1e10
-"""Least logarithm of an interval's probability that still has its digits; below it a trial is refused."""
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """Times as intervals of ln T.
-
-    Attributes:
-        low, high: [n_run], ln steps; -inf: before the first step, +inf: censored.
-    """
-
-    low: Array
-    high: Array
-
-    @staticmethod
-    def of_steps(lower: Array, upper: Array, fastest: float = 1.0) -> Intervals:
-        """From steps.
-
-        Args:
-            fastest: a time up to here counts as "at most that"; an interval narrower than NARROWEST is widened about
-                its middle.
-        """
-        fast = upper <= fastest
-        with np.errstate(divide="ignore"):
-            low, high = np.log(np.where(fast, 0.0, lower)), np.log(np.where(fast, fastest, upper))
-        finite = np.isfinite(low) & np.isfinite(high)
-        lack = np.where(finite, np.maximum(NARROWEST - np.where(finite, high - low, 0.0), 0.0), 0.0) / 2
-        return Intervals(low - lack, high + lack)
-
-    def __len__(self) -> int:
-        return len(self.low)
+ENOUGH = 1e-8
+"""Newton's method stops where a step would lower the objective by less than half of this."""
+MOST_STEPS = 60
+LONGEST = 2.0
+"""Largest change of ln sigma in one step."""
 
 
 @dataclass(frozen=True)
@@ -158,26 +123,43 @@ def mode(times: Intervals, x: Array, seeds: Array, prior: Normal, tau: float, st
     sd = np.concatenate([prior.sd, np.full(n_seed, tau), [SIGMA[1]]])
     design, precision = np.hstack([x, seeds]), 1 / sd**2
 
-    def cost(theta: Array) -> tuple[float, Array]:
-        value, slope, _ = log_likelihood(times, design, theta)
+    def objective(theta: Array) -> tuple[float, Array, Array]:
+        value, slope, curvature = log_likelihood(times, design, theta)
         away = theta - mean
-        return -value + (precision * away**2).sum() / 2, precision * away - slope
-
-    def hessian(theta: Array) -> Array:
-        return np.diag(precision) - log_likelihood(times, design, theta)[2]
+        return (precision * away**2).sum() / 2 - value, precision * away - slope, np.diag(precision) - curvature
 
     first = _start(times, design, mean, precision) if start is None else start
-    theta = _descend(cost, hessian, first)
-    factor = cho_factor(hessian(theta))
+    theta, smallest, curvature = _descend(objective, first)
+    factor = cho_factor(curvature)
     log_det = 2 * np.log(np.diag(factor[0])).sum()
     # The priors' normalising constants: that of tau is what keeps it from shrinking to fit nothing.
-    largest = -float(cost(theta)[0])
-    return Mode(theta, cho_solve(factor, np.eye(len(theta))), largest, largest - np.log(sd).sum() - log_det / 2)
+    evidence = float(-smallest - np.log(sd).sum() - log_det / 2)
+    return Mode(theta, cho_solve(factor, np.eye(len(theta))), -smallest, evidence)
 
 
-def _descend(cost: Callable[[Array], tuple[float, Array]], hessian: Callable[[Array], Array], first: Array) -> Array:
-    options = {"gtol": 1e-4, "maxiter": 200}
-    return minimize(cost, first, jac=True, hess=hessian, method="trust-exact", options=options).x
+def _descend(objective: Callable[[Array], tuple[float, Array, Array]], theta: Array) -> tuple[Array, float, Array]:
+    """Newton's method: the minimum, its value and Hessian.
+
+    Steps are halved where they overshoot, and a curvature counts by its size alone: that in ln sigma is negative far
+    from the minimum.
+    """
+    value, slope, curvature = objective(theta)
+    for _ in range(MOST_STEPS):
+        size, axes = np.linalg.eigh(curvature)
+        step = axes @ ((axes.T @ slope) / np.maximum(np.abs(size), 1e-9))
+        step /= max(1.0, abs(step[-1]) / LONGEST)
+        fall = float(slope @ step)
+        if fall < ENOUGH:
+            break
+        for halved in range(MOST_STEPS):
+            share = 0.5**halved
+            found = objective(theta - share * step)
+            if found[0] <= value - share * fall / 4:
+                theta, (value, slope, curvature) = theta - share * step, found
+                break
+        else:
+            break
+    return theta, float(value), curvature
 
 
 def _start(times: Intervals, design: Array, mean: Array, precision: Array) -> Array:
@@ -187,38 +169,3 @@ def _start(times: Intervals, design: Array, mean: Array, precision: Array) -> Ar
     inner = design.T @ design + np.diag(precision[:-1]) * math.exp(2 * mean[-1])
     rest = design.T @ (y - design @ mean[:-1])
     return np.append(mean[:-1] + np.linalg.solve(inner, rest), mean[-1])
-
-
-# --- likelihood ---------------------------------------------------------------------------------------------
-
-
-def log_likelihood(times: Intervals, design: Array, theta: Array) -> tuple[float, Array, Array]:
-    """Value, gradient [n_theta] and Hessian [n_theta, n_theta] at theta = (coefficients, ln sigma)."""
-    sigma, eta = math.exp(theta[-1]), design @ theta[:-1]
-    z_low, z_high = (times.low - eta) / sigma, (times.high - eta) / sigma
-    log_mass = _log_mass(z_low, z_high)
-    if not log_mass.min() > FARTHEST:
-        return -math.inf, np.zeros(len(theta)), np.zeros((len(theta), len(theta)))
-    # Sums over both ends of ±z^j phi(z) / mass, for j = 0..3; an infinite end adds nothing.
-    s0, s1, s2, s3 = (_end(z_high, log_mass, j) - _end(z_low, log_mass, j) for j in range(4))
-    slope = np.append(design.T @ (-s0 / sigma), -s1.sum())
-    by_eta = -(s1 + s0**2) / sigma**2
-    both = design.T @ ((s0 - s2 - s0 * s1) / sigma)
-    by_sigma = (s1 - s3 - s1**2).sum()
-    inner = (design * by_eta[:, None]).T @ design
-    return float(log_mass.sum()), slope, np.block([[inner, both[:, None]], [both[None, :], np.array([[by_sigma]])]])
-
-
-def _log_mass(z_low: Array, z_high: Array) -> Array:
-    """ln(Phi(z_high) - Phi(z_low)), turned to the lower tail, where differences keep their digits."""
-    turn = z_low > 0
-    a, b = np.where(turn, -z_high, z_low), np.where(turn, -z_low, z_high)
-    upper = log_ndtr(b)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return upper + np.log1p(-np.exp(log_ndtr(a) - upper))
-
-
-def _end(z: Array, log_mass: Array, power: int) -> Array:
-    finite = np.isfinite(z)
-    safe = np.where(finite, z, 0.0)
-    return safe**power * np.exp(np.where(finite, -(safe**2) / 2 - LOG_2PI / 2 - log_mass, -np.inf))

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from boundary_coverage import coverage
+from boundary_coverage import MANY, STEEP_FLOOR, coverage
 from published import published
-from simulated_times import BUDGET, DECAYS, Line, simulated_runs, table
+from simulated_times import BUDGET, DECAYS, Line, critical_runs, simulated_runs, table
 
 from analysis.boundary import (
     cell_positions,
@@ -319,16 +319,6 @@ def test_bands_cover_the_true_line_and_without_a_seed_effect_do_not():
 
 # --- a critical fraction ------------------------------------------------------------------------------------
 
-CRITICAL = np.array([0.22, 0.24, 0.26, 0.27, 0.28, 0.3, 0.32, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7])
-
-
-def critical_runs(rng, n_seeds=4, n_steps=100_000):
-    """ln T = 6 - ln(frac - 0.25), and never at or below 0.25."""
-    frac, seed = np.repeat(CRITICAL, n_seeds), np.tile(np.arange(n_seeds), len(CRITICAL))
-    gap = np.maximum(frac - 0.25, 1e-300)
-    noise = 0.2 * rng.normal(size=len(frac)) + rng.normal(0, 0.3, n_seeds)[seed]
-    return table(frac, np.ones(len(frac)), seed, np.exp(6 - np.log(gap) + noise), n_steps)
-
 
 def test_a_planted_critical_fraction_is_found(rng):
     found = critical_fractions(fit_boundary(critical_runs(rng), budgets=[10_000])).row(0, named=True)
@@ -340,8 +330,7 @@ def test_a_planted_critical_fraction_is_found(rng):
 
 def test_fast_runs_alone_bend_no_sweep_into_a_critical_fraction(rng):
     """An exponential above a floor has none; with the fast runs as they are the profile would say 0.15."""
-    fractions = (0.25, 0.28, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-    runs = simulated_runs(rng, line=Line(floor=150.0, frac_1=0.3), fractions=fractions, decays=(1.0,), n_steps=30_000)
+    runs = simulated_runs(rng, line=STEEP_FLOOR, fractions=MANY, decays=(1.0,), n_steps=30_000)
     found = fit_boundary(runs)
     assert set(critical_fractions(found)["f_c"]) == {None}
     bent = profile(found.events, 1.0)

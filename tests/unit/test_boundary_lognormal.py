@@ -12,15 +12,8 @@ from simulated_times import simulated_runs
 from analysis.boundary import events, lognormal
 from analysis.boundary.design import Design
 from analysis.boundary.doubts import Sample
-from analysis.boundary.lognormal import (
-    NARROWEST,
-    TAU_SCALE,
-    Intervals,
-    Normal,
-    log_likelihood,
-    mode,
-    posterior,
-)
+from analysis.boundary.likelihood import NARROWEST, Intervals, log_likelihood
+from analysis.boundary.lognormal import TAU_SCALE, Normal, mode, posterior
 
 
 @pytest.fixture
