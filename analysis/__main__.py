@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.captions import printable
+from analysis.report import command as run_report
 from analysis.sweep import draw, map_sweep, require_writable, table
 
 
@@ -39,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sweep.add_argument("--out", metavar="DIR", help="folder to write to; default: the sweep's own")
     sweep.set_defaults(command=_sweep)
+    run_report.add(commands)
     return parser
 
 

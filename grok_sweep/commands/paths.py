@@ -28,6 +28,8 @@ def sweep_at(path: Path) -> SweepDir:
 
 def run_at(path: Path) -> tuple[SweepDir, PlannedRun]:
     """The run whose folder this is, or would be. Raises WrongPath."""
+    if path.is_file():
+        raise WrongPath(_no_sweep(path))
     above = _sweep_above(path)
     found = _runs_at(above, path.name) if above is not None else []
     if above is not None and len(found) == 1:
