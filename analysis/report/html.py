@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,8 +55,10 @@ figcaption { max-width: 760px; margin-top: 2px; }
 caption { caption-side: bottom; padding-top: 6px; }
 table { border-collapse: collapse; font-size: 13.5px; margin: 12px 0 20px; }
 th, td { text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid #e4e4e4; vertical-align: top;
-  overflow-wrap: anywhere; }
-th { border-bottom: 1px solid #999999; font-weight: 600; overflow-wrap: normal; }
+  overflow-wrap: break-word; }
+td:last-child { overflow-wrap: anywhere; }
+th { border-bottom: 1px solid #999999; font-weight: 600; }
+.whole { white-space: nowrap; }
 td:first-child { white-space: nowrap; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 pre { background: #f4f4f4; border: 1px solid #dddddd; border-radius: 4px; padding: 10px 12px; font-size: 12.5px;
@@ -136,6 +139,11 @@ def _text(text: str) -> str:
     return html.escape(printable(text))
 
 
+def _prose(text: str) -> str:
+    """Text whose numbers are not broken at the minus of their exponent."""
+    return re.sub(r"[0-9.]+e-[0-9]+", r'<span class="whole">\g<0></span>', _text(text))
+
+
 # --- the body -----------------------------------------------------------------------------------------------
 
 
@@ -161,7 +169,7 @@ def _section(section: Section) -> str:
 
 def _block(block: Block) -> str:
     if isinstance(block, Text):
-        return f"<p{' class=quiet' if block.quiet else ''}>{_text(block.text)}</p>"
+        return f"<p{' class=quiet' if block.quiet else ''}>{_prose(block.text)}</p>"
     if isinstance(block, Listing):
         return f"<pre>{html.escape(printable_lines(block.text))}</pre>"
     if isinstance(block, Table):
@@ -172,15 +180,15 @@ def _block(block: Block) -> str:
 def _figure(figure: Figure) -> str:
     return (
         f'<figure><div id="{figure.name}" role="img" aria-label="{_text(figure.spoken)}"></div>'
-        f"<figcaption>{_text(figure.caption)}</figcaption></figure>"
+        f"<figcaption>{_prose(figure.caption)}</figcaption></figure>"
     )
 
 
 def _table(table: Table) -> str:
     def cells(row: Sequence[str], tag: str) -> str:
         kinds = [' class="number"' if i in table.numbers else "" for i in range(len(row))]
-        return "".join(f"<{tag}{kind}>{_text(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=True))
+        return "".join(f"<{tag}{kind}>{_prose(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=True))
 
     rows = "\n".join(f"<tr>{cells(row, 'td')}</tr>" for row in table.rows)
-    caption = f"<caption>{_text(table.caption)}</caption>" if table.caption else ""
+    caption = f"<caption>{_prose(table.caption)}</caption>" if table.caption else ""
     return f"<table>{caption}<thead><tr>{cells(table.head, 'th')}</tr></thead><tbody>{rows}</tbody></table>"

@@ -57,7 +57,7 @@ def methods(settings: Settings, outcome: Outcome) -> str:
 
 def task(settings: Settings) -> str:
     """a + b mod 113; random labels mod 23; my_operations.f mod 23."""
-    operation, p = settings["data.operation"], settings["data.p"]
+    operation, p = str(settings["data.operation"]), settings["data.p"]
     if operation == "random":
         return f"random labels mod {p}"
     name = OPERATIONS.get(operation, operation)

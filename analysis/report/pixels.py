@@ -98,7 +98,9 @@ def picture(
 
 
 def _axis(channel: Any, name: str, span: Sequence[float], title: str, ticks: Sequence[int] | None) -> Any:
-    given = {"tickCount": 6, "tickMinStep": 1} if ticks is None else {"values": list(ticks), "labelOverlap": True}
+    given: dict[str, Any] = (
+        {"tickCount": 6, "tickMinStep": 1} if ticks is None else {"values": list(ticks), "labelOverlap": True}
+    )
     axis = alt.Axis(title=title, grid=False, format="d", **given)
     return channel(
         field=name, type="quantitative", axis=axis, scale=alt.Scale(domain=list(span), nice=False, zero=False)

@@ -22,7 +22,7 @@ MEANINGS = {
 def stages_of(rows: Sequence[Mapping[str, Any]], final_rows: Sequence[Mapping[str, Any]], p: int) -> Any:
     """The run's Stages; None where there are none to be had of it."""
     try:
-        from analysis.stages import find_stages
+        from analysis.stages import find_stages  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     if not rows:
