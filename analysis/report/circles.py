@@ -41,10 +41,8 @@ def section(evaluation: Evaluation, step: int, key_freqs: Sequence[int]) -> Sect
     more = f" Not drawn: {listed(left_out)}." if left_out else ""
     caption = (
         f"The embedding W_E at step {step:,}, one point a residue, projected on the unit directions of its cosine "
-        "and its "
-        f"sine component of frequency k: {chosen}. The line joins the residues in the order of their angle w_k x; a "
-        "clean "
-        f"frequency is a circle. Colour is the residue, the first {LABELLED} are numbered.{more}"
+        f"and its sine component of frequency k: {chosen}. The line joins the residues in the order of their angle "
+        f"w_k x; a clean frequency is a circle. Colour is the residue, the first {LABELLED} are numbered.{more}"
     )
     figure = Figure(
         "circles", style.styled(_grid(panels)), caption, "The embedding projected on the circles of frequencies"
@@ -73,7 +71,7 @@ def _panel(evaluation: Evaluation, k: int) -> Any:
         for i in range(n)
     ]
     reach = 1.18 * max(float(x.abs().max()), float(y.abs().max()), 1e-9)
-    base = alt.Chart(alt.Data(values=values)).encode(
+    base = alt.Chart(style.table(values)).encode(
         x=_axis(alt.X, "x", f"along cos, k = {k}", reach), y=_axis(alt.Y, "y", f"along sin, k = {k}", reach)
     )
     line = base.mark_line(strokeWidth=0.6, color="#bbbbbb", interpolate="linear-closed").encode(

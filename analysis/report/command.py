@@ -26,20 +26,20 @@ def add(commands: Any) -> None:
         help="report on one run, or on several side by side",
         description="Write report.html and figures/ (SVG, PDF, PNG) for a run, whatever state it is in: curves, "
         "frequencies, neurons, attention, settings, provenance and a methods paragraph. With --compare: the runs "
-        "side by "
-        "side, in compare_<run_ids>.html.",
+        "side by side, in compare_<run_ids>.html.",
     )
     parser.add_argument(
         "path", metavar="PATH", help="the run's folder, runs/<sweep>/<run_id>; its first digits suffice"
     )
     parser.add_argument("--compare", metavar="PATH", nargs="+", default=[], help="other runs to put beside it")
     parser.add_argument("--out", metavar="DIR", help="folder to write to; default: the run's own")
+    parser.add_argument("--no-figures", action="store_true", help="the page alone, without figures/: half the time")
     parser.set_defaults(command=_run)
 
 
 def _run(chosen: argparse.Namespace) -> int:
     try:
-        written = report_run(chosen.path, chosen.compare, chosen.out)
+        written = report_run(chosen.path, chosen.compare, chosen.out, figures=not chosen.no_figures)
     except (ValueError, OSError) as error:
         print(f"python -m analysis: {printable(str(error))}", file=sys.stderr)
         return 2
@@ -54,6 +54,8 @@ def report_run(
     path: str | os.PathLike[str],
     compare: Sequence[str | os.PathLike[str]] = (),
     out: str | os.PathLike[str] | None = None,
+    *,
+    figures: bool = True,
 ) -> list[Path]:
     """Write the report on a run, or on several; the page's path comes first, those of the figures after it.
 
@@ -61,6 +63,7 @@ def report_run(
         path: runs/<sweep>/<run_id>; the first digits of the id suffice, and the run may still be training.
         compare: other runs: then the page puts them all side by side.
         out: folder to write to; None: the run's own.
+        figures: whether to write each figure as SVG, PDF and PNG beside the page.
 
     Raises:
         ValueError: a path that is no run's, a file of the run that is broken, a folder that cannot be written to.
@@ -78,23 +81,23 @@ def report_run(
     folder = sweep.run(run.run_id).path if out is None else Path(out)
     require_writable(folder)
     records = [record.read(*each) for each in found]
-    return _one(records[0], folder) if len(records) == 1 else _several(records, folder)
+    return _one(records[0], folder, figures) if len(records) == 1 else _several(records, folder, figures)
 
 
-def _one(record: Record, folder: Path) -> list[Path]:
+def _one(record: Record, folder: Path, figures: bool) -> list[Path]:
     from analysis.report import one
     from analysis.report.record import open_network
     from analysis.report.write import write
 
     made = one.report(record, open_network(record))
-    return write(made, folder / "report.html", folder / "figures")
+    return write(made, folder / "report.html", folder / "figures" if figures else None)
 
 
-def _several(records: Sequence[Record], folder: Path) -> list[Path]:
+def _several(records: Sequence[Record], folder: Path, figures: bool) -> list[Path]:
     from analysis.report import several
     from analysis.report.record import open_network
     from analysis.report.write import write
 
     made = several.report(records, [open_network(record) for record in records])
     name = "compare_" + "_".join(record.run_id[:6] for record in records)
-    return write(made, folder / f"{name}.html", folder / f"{name}_figures")
+    return write(made, folder / f"{name}.html", folder / f"{name}_figures" if figures else None)

@@ -53,13 +53,11 @@ FINAL_SHARES = tuple(
 )
 SETS = (
     "swap: test pairs (a, b) whose swap (b, a) was trained on, which symmetry alone may answer; novel: the other "
-    "test "
-    "pairs."
+    "test pairs."
 )
 KINDS = (
     "Solid lines use each step's own key frequencies and break where there are none (gap below 1.5 decades); those "
-    "of "
-    "the final network, known only in hindsight, are dashed and end in _final."
+    "of the final network, known only in hindsight, are dashed and end in _final."
 )
 NO_HINDSIGHT = (
     "Measures with the final key frequencies (_final) are not drawn: python -m grok_sweep measure takes them, from "
@@ -124,12 +122,11 @@ def _progress(rows: Rows, final_rows: Rows, last: int, bands: Sequence[Band]) ->
     if not any(line.column in MEASURES or line.column in HINDSIGHT for line in lines):
         return None
     caption = (
-        "Nanda et al. 2023, section 5. restricted: loss of the logits' key-frequency part alone, over all pairs; it "
-        "falls "
-        "as the circuit suffices by itself. excluded: train loss without that part; it rises as the network comes to "
-        "rely on the circuit. excluded_loss_max: the largest train loss without a single frequency, which needs no "
-        "key "
-        f"frequencies. fit_loss: of the least-squares sum of cos w_k(a+b-c) in the place of the logits. {KINDS}"
+        "Nanda et al. 2023, section 5. restricted: loss of the logits' key-frequency part alone, over all pairs; "
+        "it falls as the circuit suffices by itself. excluded: train loss without that part; it rises as the "
+        "network comes to rely on the circuit. excluded_loss_max: the largest train loss without a single "
+        "frequency, which needs no key frequencies. fit_loss: of the least-squares sum of cos w_k(a+b-c) in the "
+        f"place of the logits. {KINDS}"
     )
     data = over_time.points(rows, over_time.present(rows, ONLINE), log=True)
     data += over_time.points(final_rows, over_time.present(final_rows, FINAL_LOSSES), log=True)
@@ -151,8 +148,7 @@ def _sparsity(rows: Rows, last: int, bands: Sequence[Band]) -> Figure | None:
     caption = (
         "Gini coefficient of the Fourier component norms of the embedding W_E and of the neuron-logit map W_L, the "
         "constant left out: 0 where all are equal, towards 1 where few frequencies hold all (Nanda et al. 2023, "
-        "appendix "
-        "C.2)."
+        "appendix C.2)."
     )
     return _figure("sparsity", rows, SPARSITY, "Gini coefficient", last, bands, caption, log=False, height=170)
 

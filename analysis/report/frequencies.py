@@ -69,7 +69,7 @@ def _excluded_lines(
         for k, value in enumerate(values, 1)
         if value is not None and value > 0
     ]
-    data += over_time.points(rows, [Line("train_loss", style.BLACK)], log=True)
+    data += [{**point, "k": 0} for point in over_time.points(rows, [Line("train_loss", style.BLACK)], log=True)]
     y = style.value_axis("train loss without k (nats)", [point["value"] for point in data], log=True)
     chart = over_time.curves(data, lines, y, last, bands, detail="k")
     caption = "The same as lines: the key frequencies of the last step in colours, every other frequency grey."
@@ -150,7 +150,7 @@ def norm_bars(rows: Tensor, title: str, key_freqs: Sequence[int], width: int = s
         scale=alt.Scale(domain=list(spectra.WAVES), range=[style.BLUE, style.ORANGE]),
     )  # fmt: skip
     bars = (
-        alt.Chart(alt.Data(values=values))
+        alt.Chart(style.table(values))
         .mark_rect()
         .encode(x=x, x2=alt.X2(field="to"), y=y, y2=alt.Y2Datum(0), color=colours)
     )
@@ -189,11 +189,10 @@ def logits(evaluation: Evaluation, step: int, key_freqs: Sequence[int], order: s
         return Section(LOGITS_TITLE, [Text("No logit depends on the input.", quiet=True)])
     diagonal = float(spectrum.diagonal()[1:].sum())
     caption = (
-        f"Share of the logits' variance over inputs at each frequency of a and of b, summed over cosines, sines and "
+        "Share of the logits' variance over inputs at each frequency of a and of b, summed over cosines, sines and "
         f"answers, at step {step:,} (log colours, {number(LEAST_SHARE)} and less is darkest). A network that "
-        "computes with "
-        "cos w_k(a+b) and sin w_k(a+b) holds it on the diagonal, where both frequencies are the same; here "
-        f"{diagonal:.1%} lie there.{order}"
+        "computes with cos w_k(a+b) and sin w_k(a+b) holds it on the diagonal, where both frequencies are the "
+        f"same; here {diagonal:.1%} lie there.{order}"
     )
     head = ("frequency of a", "frequency of b", "share of the variance")
     rows = [(str(i), str(j), f"{share:.2%}") for i, j, share in spectra.largest(spectrum, ENTRIES)]

@@ -72,7 +72,7 @@ def heat_map(
     x = style.step_axis(max(table), min(cell["step"] for cell in found), log_steps)
     shade = _colour([cell["value"] for cell in found], log)
     area = (
-        alt.Chart(alt.Data(values=found))
+        alt.Chart(style.table(found))
         # A thin frame in the cell's own colour: without it the page shows through between neighbours.
         .mark_rect(strokeWidth=0.7, clip=True)
         .encode(

@@ -130,8 +130,7 @@ def _mlp(s: Settings) -> str:
     biases = "biases at neurons and outputs" if s["model.mlp_biases"] else "no biases"
     return (
         f"a network without attention (one embedding of width {s['model.d_model']} for both operands, input weights "
-        "of "
-        f"its own for each, {s['model.d_mlp']} {_neurons(s)}, {biases}, {_outputs(s)})"
+        f"of its own for each, {s['model.d_mlp']} {_neurons(s)}, {biases}, {_outputs(s)})"
     )
 
 
@@ -262,7 +261,7 @@ def _results(s: Settings, outcome: Outcome) -> str:
     test = "" if outcome.test_loss is None else f" and the test loss {number(outcome.test_loss)}"
     kind = f"{s['data.split']} split, fraction {setting(s['data.frac_train'])}"
     return (
-        f"At step {steps(outcome.logged_step or 0)} the train loss was {number(outcome.train_loss)}{test} nats: mean "
-        f"cross-entropies over the {s['data.p']} answers, in float64, of a network in {s['dtype']} ({kind}, "
+        f"At step {steps(outcome.logged_step or 0)} the train loss was {number(outcome.train_loss)}{test} nats: "
+        f"mean cross-entropies over the {s['data.p']} answers, in float64, of a network in {s['dtype']} ({kind}, "
         f"{decay(s)}{eps})."
     )

@@ -35,9 +35,8 @@ def section(evaluation: Evaluation, step: int) -> Section:
     caption = (
         f"At step {step:,}. Above: how many of the {len(found)} neurons one frequency explains to more than "
         f"{LEAST_SHARE:.0%} of their variance over the pairs, by that frequency ({of_one} in all); none: no "
-        "frequency "
-        "does so; constant: the same on all pairs. Below: every neuron by its best frequency and the share that this "
-        f"one explains; the line is at {LEAST_SHARE} (Nanda et al. 2023, section 4.3)."
+        "frequency does so; constant: the same on all pairs. Below: every neuron by its best frequency and the "
+        f"share that this one explains; the line is at {LEAST_SHARE} (Nanda et al. 2023, section 4.3)."
     )
     return Section(TITLE, [Figure("neurons", style.styled(chart), caption, "Neurons by their dominant frequency")])
 
@@ -91,7 +90,7 @@ def _shares(found: Sequence[dict[str, Any]]) -> Any:
     tips = [alt.Tooltip(field=name, type="quantitative") for name in ("neuron", "k", "share")]
     y = style.share_axis("share explained", "share")
     dots = (
-        alt.Chart(alt.Data(values=values))
+        alt.Chart(style.table(values))
         .mark_point(filled=True, size=16, opacity=0.5, color=style.BLUE)
         .encode(x=x, xOffset=aside, y=y, tooltip=tips)
     )

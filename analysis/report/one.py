@@ -14,8 +14,8 @@ from grok_sweep.measures.evaluation import Evaluation
 from grok_sweep.tasks import Task
 
 NO_GROUP = (
-    "Not defined: no cyclic group of this operation is known (addition and subtraction have one, multiplication and "
-    "division mod a prime), and without one, frequencies mean nothing."
+    "Not defined: no cyclic group of this operation is known (addition and subtraction have one, multiplication "
+    "and division mod a prime), and without one, frequencies mean nothing."
 )
 
 

@@ -99,7 +99,7 @@ def curves(
     dashes = alt.Scale(domain=names, range=[list(line.dash) for line in lines])
     colour = alt.Color(field="name", type="nominal", scale=colours, legend=entries)
     dash = alt.StrokeDash(field="name", type="nominal", scale=dashes, legend=entries)
-    base = alt.Chart(alt.Data(values=list(data)))
+    base = alt.Chart(style.table(data))
     drawn = base.mark_line(strokeWidth=1.7, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash)
     if detail:
         drawn = drawn.encode(detail=alt.Detail(field=detail, type="nominal"))

@@ -44,9 +44,8 @@ def losses(moments: Sequence[tuple[str, Evaluation]]) -> Section:
     chart = alt.hconcat(alt.concat(*panels, columns=2, spacing=24), alt.vconcat(*keys, spacing=30), spacing=20)
     caption = (
         "Cross-entropy (nats) of each pair by the label that it is trained or tested on, in one log scale: train "
-        "pairs "
-        "in greys, test pairs in colours, low is dark. A network that has memorised is dark on grey cells alone and, "
-        "where a and b commute, on test pairs whose swap was trained on."
+        "pairs in greys, test pairs in colours, low is dark. A network that has memorised is dark on grey cells "
+        "alone and, where a and b commute, on test pairs whose swap was trained on."
     )
     return Section(
         LOSS_TITLE, [Figure("pair_losses", style.styled(chart), caption, "The loss of every pair as a picture")]

@@ -165,8 +165,7 @@ def _curves(records: Sequence[Record], labels: Sequence[str]) -> Section:
         return Section("Curves", [Text("No run has logged two rows yet.", quiet=True)])
     chart = alt.concat(*panels, columns=2, spacing=18).resolve_scale(y="independent", x="independent")
     caption = (
-        "Each measure against the step, a colour a run. restricted_loss and excluded_loss use each "
-        "step's own key "
+        "Each measure against the step, a colour a run. restricted_loss and excluded_loss use each step's own key "
         "frequencies; those that end in _final the final ones, known only in hindsight. Step 0 is left out of "
         "logarithmic axes."
     )
@@ -222,8 +221,7 @@ def _norms_of(name: str, opened: Sequence[Opened], labels: Sequence[str]) -> Blo
     missing = len(opened) - len(panels)
     caption = (
         "Norm of the cosine and of the sine component of each frequency, the constant left out; key frequencies "
-        "bear their "
-        "numbers. Across seeds a frequency has no identity: compare number and size."
+        "bear their numbers. Across seeds a frequency has no identity: compare number and size."
     )
     if missing:
         caption += f" {counted(missing, 'run').capitalize()} without."

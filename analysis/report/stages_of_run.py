@@ -57,8 +57,7 @@ def section(stages: Any) -> Section | None:
     ]
     caption = (
         f"Stages by rule (Nanda et al. 2023, section 5.2, put them in by eye). In {stages.confidence:.0%} of the "
-        "draws the "
-        "four boundaries are found in this order."
+        "draws the four boundaries are found in this order."
     )
     head = ("boundary", "", "step", "90 % interval", "decided by")
     return Section("Stages", [Table(head, rows, caption, (2, 3)), Text(stages.decided_by, quiet=True)])

@@ -126,8 +126,7 @@ def state(record: Record) -> Section | None:
         "running": f"This run is being trained, or its worker died: what follows is its state at step {at}.",
         "interrupted": f"This run was interrupted at step {at}; the command at the end goes on with it.",
         "diverged": f"This run diverged: at step {steps(record.facts.get('diverged_at') or record.steps)} its loss "
-        "was no "
-        "longer finite.",
+        "was no longer finite.",
         "failed": f"This run failed after step {at}: {record.facts.get('error')}",
         "planned": "This run has begun, but nothing is logged yet.",
     }
@@ -157,8 +156,7 @@ def times(record: Record) -> Section:
     rule = record.settings
     caption = (
         f"Steps: the first logged one above {setting(rule['phases.accuracy'])}, after the last one below it; "
-        "sustained: "
-        "the first of two such rows in a row."
+        "sustained: the first of two such rows in a row."
     )
     table = Table(("", "step", "sustained", "first logged step with"), rows, caption)
     return Section("Times and phase", [table, Text(_phases(record))])
@@ -170,17 +168,16 @@ def _phases(record: Record) -> str:
         return "A run that diverged has no phase." if record.state == "diverged" else "There is no phase yet."
     delay = facts.get("grok_delay")
     text = f"Phase (Liu et al. 2022): {words(facts['phase'])}. "
-    text += f"The delay t_test - t_train is {steps(delay)} steps; " if delay is not None else ""
+    text += f"The delay t_test - t_train is {steps(delay)} steps. " if delay is not None else ""
     text += (
-        f"grokking asks for at least {setting(rule['phases.gap'])} / lr = "
-        f"{steps(round(rule['phases.gap'] / rule['optimizer.lr']))} steps of it. Of a run that has not generalised "
-        "the "
+        f"Grokking asks for a delay of at least {setting(rule['phases.gap'])} / lr = "
+        f"{steps(round(rule['phases.gap'] / rule['optimizer.lr']))} steps; of a run that has not generalised the "
         f"verdict comes at {steps(rule['phases.budget'])} steps. "
     )
     free = facts.get("phase_scale_free")
     if free is not None:
         text += f"Free of a scale (grokking: t_test ≥ {SCALE_FREE_RATIO:g} t_train): {words(free)}."
-    return sentence(text.strip())
+    return text.strip()
 
 
 def finals(record: Record) -> Section:
@@ -194,8 +191,8 @@ def finals(record: Record) -> Section:
     beside = "" if record.settings["optimizer.name"] == "sgd" else f", eps {setting(eps)}"
     caption = (
         f"Final: at step {steps(record.steps)}. Final losses are set by weight decay and eps: here weight decay "
-        f"{setting(wd)} ({record.settings['optimizer.decay']}){beside}, {record.settings['dtype']}. "
-        "Losses in nats; – is not defined there."
+        f"{setting(wd)} ({record.settings['optimizer.decay']}){beside}, {record.settings['dtype']}. Losses in nats; "
+        "– is not defined there."
     )
     return Section("Final values", [Table(("measure", "final", "least", "largest", ""), rows, caption, (1, 2, 3))])
 
