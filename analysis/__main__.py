@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 from analysis import sweep_command
 from analysis.dashboard import command as dashboard
+from analysis.report import command as run_report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or 2 for what the user has to put right."""
     parser = argparse.ArgumentParser(prog="python -m analysis", description="Reports on runs and sweeps.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (sweep_command, dashboard):
+    for command in (sweep_command, run_report, dashboard):
         command.add(commands)
     chosen = parser.parse_args(arguments)
     return chosen.command(chosen)

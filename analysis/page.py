@@ -17,6 +17,14 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"
 )
 
+EMBED = {
+    "mode": "vega-lite",
+    "renderer": "svg",
+    # The editor would send the figure to a server; the menu keeps what works offline.
+    "actions": {"export": True, "source": False, "compiled": False, "editor": False},
+}
+"""Options of vegaEmbed."""
+
 
 def figure_files(spec: dict[str, Any]) -> dict[str, bytes]:
     """A Vega-Lite specification as .svg, .pdf and .png."""

@@ -34,9 +34,16 @@ def stages_of_run(path: str | os.PathLike[str]) -> Stages:
     rows = run_dir.rows()
     if not rows:
         raise ValueError(f"{run_dir.path} holds no logged row yet")
-    return find_stages(
-        _columns(rows, READ), settings["data.p"], _final(run_dir), generator=_generator(run_dir.path.resolve().name)
+    return stages_of_rows(
+        run_dir.path.resolve().name, rows, read_jsonl(run_dir.final_keys_file, strict=False), settings["data.p"]
     )
+
+
+def stages_of_rows(
+    run_id: str, rows: Sequence[Mapping[str, Any]], final_rows: Sequence[Mapping[str, Any]], p: int
+) -> Stages:
+    """The stages of a run whose rows have been read, at least one: those of metrics.jsonl and of final_keys.jsonl."""
+    return find_stages(_columns(rows, READ), p, _as_columns(final_rows), generator=_generator(run_id))
 
 
 def stages_of_sweep(sweep: Sweep) -> pl.DataFrame:
@@ -60,13 +67,12 @@ def each_run(sweep: Sweep) -> Iterator[tuple[str, Stages]]:
     p_of = dict(sweep.runs.select("run_id", "data.p").iter_rows())
     logged = load_rows(sweep, READ)
     for (run_id,), rows in logged.partition_by("run_id", as_dict=True, maintain_order=True).items():
-        final = _final(SweepDir(sweep.path).run(run_id))
+        final = _as_columns(read_jsonl(SweepDir(sweep.path).run(run_id).final_keys_file, strict=False))
         columns = {name: rows[name].to_list() for name in ("step", *READ)}
         yield run_id, find_stages(columns, p_of[run_id], final, generator=_generator(run_id))
 
 
-def _final(run_dir: RunDir) -> Columns:
-    rows = read_jsonl(run_dir.final_keys_file, strict=False)
+def _as_columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
     return _columns(rows, {name for row in rows for name in row} - {"step"})
 
 

@@ -13,15 +13,9 @@ from analysis.diagram import APART, CONFIG, ENTRY_HEIGHT, SWATCH, TAG_ROOM, Spec
 from analysis.labels import look_word
 from analysis.looks import COLOURED, COLOURED_DARK, LIGHT, LOOKS, Size
 from analysis.outcomes import NO_RUN
+from analysis.page import EMBED
 from analysis.places import Grid, Setting
 
-EMBED = {
-    "mode": "vega-lite",
-    "renderer": "svg",
-    "downloadFileName": "phase_diagram",
-    # The editor would send the figure to a server; the menu keeps what works offline.
-    "actions": {"export": True, "source": False, "compiled": False, "editor": False},
-}
 LOOK_NAMES = list(LOOKS)
 
 
@@ -113,7 +107,7 @@ def maps(found: Sequence[Setting]) -> dict[str, Any]:
         },
         "look_names": LOOK_NAMES,
         "no_run": {words: look_word(NO_RUN, Size(0, 0, 0, words)) for words in ("full", "short", "none")},
-        "embed": EMBED,
+        "embed": EMBED | {"downloadFileName": "phase_diagram"},
     }
 
 
