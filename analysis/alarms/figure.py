@@ -33,7 +33,8 @@ SEES = {
 """What a measure sees -> colour (Okabe and Ito) and shape."""
 WIDTHS = (250, 88)
 """Of the panel of gains and of the others, in pixels."""
-STEP = 21
+STEP, NARROW_STEP = 21, 16
+"""Height of a row, in pixels; the narrow one with more than twenty, so that they fit on a printed page."""
 FACTORS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1 / 1.4, 1, 1.4, 2, 3, 4, 8)
 PALE = 0.35
 KEY = (
@@ -114,16 +115,13 @@ def _text(row: Mapping[str, Any], number: str) -> str:
 
 
 def _panel(layers: Sequence[alt.Chart], width: int) -> Any:
-    return alt.layer(*layers).properties(width=width, height=alt.Step(STEP))
+    n_rows = len(layers[0].data.values)
+    return alt.layer(*layers).properties(width=width, height=n_rows * (STEP if n_rows <= 20 else NARROW_STEP))
 
 
 def _gains(base: alt.Chart, rows: Sequence[Mapping[str, Any]]) -> Any:
-    values = [
-        v
-        for row in rows
-        for v in (row["factor"], row["factor_low"], row["factor_high"], row["factor_lenient"])
-        if v is not None
-    ]
+    fields = ("factor", "factor_low", "factor_high", "factor_lenient")
+    values = [row[field] for row in rows for field in fields if row[field] is not None]
     low, high = min([0.7, *values]) / 1.05, max([1.4, *values]) * 1.05
     axis = alt.Axis(
         title=["gain: times as early as the best baseline", "mean, 90 % interval; | were undecided alarms not false"],
@@ -132,8 +130,8 @@ def _gains(base: alt.Chart, rows: Sequence[Mapping[str, Any]]) -> Any:
         grid=True,
     )
     x = alt.X("factor", type="quantitative", scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis)
-    band = base.transform_filter("datum.band").mark_bar(color="#e4e4e4", height=STEP - 2, aria=False)
-    lenient = base.mark_tick(color=GREY, thickness=1.5, height=STEP * 0.55)
+    band = base.transform_filter("datum.band").mark_bar(color="#e4e4e4", height={"band": 0.9}, aria=False)
+    lenient = base.mark_tick(color=GREY, thickness=1.5, height={"band": 0.55})
     layers = [
         band.encode(x=alt.datum(low, type="quantitative"), x2=alt.datum(high)),
         _line(base, 1.0, []),

@@ -99,15 +99,14 @@ def fit(design: Array, log_time: Array, happened: Array, weights: Array) -> Arra
     n_columns = both.shape[1]
     squares = (both[:, :, None] * both[:, None, :]).reshape(len(both), -1)
     # The prior's centre: coefficients 0, tau 1.
-    penalty, rest = np.full(n_columns, PENALTY), np.eye(n_columns)[-1]
-    penalty[0] = 1e-3 * PENALTY
+    rest = np.eye(n_columns)[-1]
     n_happened = weights[:, happened].sum(axis=1)
     found = np.tile(rest, (len(weights), 1))
     for _ in range(ITERATIONS):
         slope, bend = _derivatives(found @ both.T, happened)
-        gradient = (weights * slope) @ both - penalty * (found - rest)
+        gradient = (weights * slope) @ both - PENALTY * (found - rest)
         gradient[:, -1] += n_happened / found[:, -1]
-        curvature = ((weights * bend) @ squares).reshape(-1, n_columns, n_columns) + np.diag(penalty)
+        curvature = ((weights * bend) @ squares).reshape(-1, n_columns, n_columns) + PENALTY * np.eye(n_columns)
         curvature[:, -1, -1] += n_happened / found[:, -1] ** 2
         step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
         found = found + step * _short_enough(found[:, -1], step[:, -1])[:, None]

@@ -303,7 +303,7 @@ def test_the_fit_is_the_greatest_penalised_likelihood():
         g, tau = found[:-1], found[-1]
         u = design @ g - tau * (log_time - centre) / spread
         likelihood = np.where(happened, np.log(tau) - u**2 / 2, norm.logcdf(u)) @ weight
-        return -likelihood + penalty / 2 * (1e-3 * g[0] ** 2 + (g[1:] ** 2).sum() + (tau - 1) ** 2)
+        return -likelihood + penalty / 2 * ((g**2).sum() + (tau - 1) ** 2)
 
     best = minimize(loss, [0, 0, 0, 1.0], method="L-BFGS-B", bounds=[(None, None)] * 3 + [(0.01, None)], tol=1e-12).x
     expected = best[:-1] / best[-1] * spread + np.array([centre, 0, 0])
@@ -317,6 +317,16 @@ def test_the_fit_is_finite_where_all_or_nothing_happened():
     for happened in (np.ones(12, dtype=bool), np.zeros(12, dtype=bool), np.arange(12) < 6):
         found = settings_alone.fit(design, np.full(12, 5.0) + 0.1 * np.arange(12), happened, np.ones((1, 12)))
         assert np.isfinite(found).all()
+
+
+def test_the_fit_arrives_where_a_plain_newton_step_would_leave_sigma_negative():
+    rng = np.random.default_rng(17)
+    design = np.stack([np.ones(60), *rng.standard_normal((3, 60))], axis=1)
+    time = design @ [5.0, 1, 1, 0] + 0.01 * rng.standard_normal(60)
+    happened = time < 3
+    assert happened.sum() == 4
+    found = settings_alone.fit(design, np.minimum(time, 3), happened, np.ones((1, 60)))
+    assert found[0] == pytest.approx([5, 1, 1, 0], abs=0.2)
 
 
 def test_settings_enter_on_their_scale_with_squares_and_products():
@@ -410,10 +420,12 @@ def test_a_copy_of_a_baseline_adds_nothing_and_the_best_baseline_has_no_gain(pla
 
 def test_the_table_and_the_alarms_agree(planted):
     _, _, ranking = planted
-    for measure, lead, detection in ranking.table.select("measure", "lead", "detection").iter_rows():
+    columns = ("measure", "lead", "detection", "lead_in_time")
+    for measure, lead, detection, in_time in ranking.table.select(columns).iter_rows():
         alarms = ranking.alarms.filter((pl.col("measure") == measure) & pl.col("event").is_not_null())
         leads = np.log(alarms["event"] / alarms["alarm"].fill_null(10**9)).clip(0)
         assert leads.mean() == pytest.approx(lead, abs=1e-12)
+        assert leads.set(leads > np.log(3), 0.0).mean() == pytest.approx(in_time, abs=1e-12)
         assert (alarms["alarm"] < alarms["event"]).fill_null(False).mean() == pytest.approx(detection)
 
 
@@ -461,6 +473,7 @@ def test_where_a_measure_peeks_is_found():
     rows = pl.DataFrame({"step": range(0, 100, 10), "x": range(10)})
     assert admissible.first_peek(lambda rows: rows["x"] * 2, rows) is None
     assert admissible.first_peek(lambda rows: rows["x"].shift(-1), rows) == 0
+    assert admissible.first_peek(lambda rows: rows["x"] / rows["x"].max(), rows) == 10
     with pytest.raises(ValueError, match="10 rows, got 1 numbers"):
         admissible.first_peek(lambda rows: pl.Series([1.0]), rows)
 
