@@ -52,6 +52,7 @@ def statuses(found: Events, design: Design, fit: Posterior, y: Array, lines: dic
         (share > PRIOR_SHARE, "the slope in train fraction rests on its prior"),
         (f_50 < max(lowest - margin, 1e-6), f"below the fractions swept ({lowest:g})"),
         (f_50 > min(highest + margin, 1 - 1e-6), f"above the fractions swept ({highest:g})"),
+        ((lines["low_90"] < 1e-6) | (lines["high_90"] > 1 - 1e-6), "its 90 % band has no end"),
         (width > highest - lowest, "its 90 % band is wider than the fractions swept"),
     ]
     return [next((text for holds, text in rules if holds[i]), "") for i in range(len(y))]

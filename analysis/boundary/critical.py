@@ -72,7 +72,7 @@ def _row(found: Events, y: float, fastest: float) -> tuple[Any, ...]:
     here = found.other == y
     n = len(set(found.frac[here & np.isfinite(found.upper) & (found.upper > fastest)].tolist()))
     if n < FEWEST:
-        return (*[None] * 4, f"not identified: events at {n} train fractions, {FEWEST} are needed")
+        return (*[None] * 4, f"not identified: train fractions with a timed event: {n}, {FEWEST} are needed")
     curve = profile(found, y, fastest)
     if curve.fall[0] <= curve.threshold(EXCLUDED_AT):
         return (*[None] * 4, "not identified: a power law without a critical fraction fits too")

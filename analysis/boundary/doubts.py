@@ -12,11 +12,13 @@ from scipy.stats import t as student_t
 
 from analysis.boundary.design import Design
 from analysis.boundary.events import Events
-from analysis.boundary.likelihood import Array, Intervals
+from analysis.boundary.likelihood import Array, Intervals, on_curve
 from analysis.boundary.lognormal import Normal, Posterior, mode
 
 BEND = 100.0
 """Prior standard deviation of a coefficient of frac², where it is tested."""
+NAMED = 3
+"""Most strays that are named."""
 BENT = 0.005
 """Probability, in either tail, below which ln T is no straight line of frac."""
 
@@ -72,7 +74,23 @@ def doubts(sample: Sample, design: Design | None, fit: Posterior | None, table: 
         )
     if sample.seeds.shape[1] == 1:
         notes.append("one seed: how much seeds differ is assumed (standard deviation of ln t about 0.3), not seen")
-    return (*notes, *_bend(sample, design, fit), *_missed(found, table))
+    return (*notes, *_strays(sample, design, fit), *_bend(sample, design, fit), *_missed(found, table))
+
+
+def _strays(sample: Sample, design: Design, fit: Posterior) -> list[str]:
+    """A sentence that names the runs which follow no curve."""
+    rows, tau = design.rows(sample.frac, sample.other), float(fit.tau[fit.weight.argmax()])
+    best = mode(sample.times, rows, sample.seeds, design.prior(sample.events.run_budget), tau)
+    follows = on_curve(sample.times, np.hstack([rows, sample.seeds]), best.theta)
+    found = np.flatnonzero(follows < 0.5)
+    names = [
+        f"{sample.events.name} {sample.other[i]:g}, frac_train {sample.frac[i]:g} "
+        + (f"({sample.upper[i]:.0f} steps)" if np.isfinite(sample.upper[i]) else "(not within the run)")
+        for i in found[:NAMED]
+    ]
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    runs = "1 run follows" if len(found) == 1 else f"{len(found)} runs follow"
+    return [f"{runs} no curve and hardly counts: {'; '.join(names)}{more}"] if names else []
 
 
 def _bend(sample: Sample, design: Design, fit: Posterior) -> list[str]:

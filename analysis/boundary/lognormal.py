@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 from scipy.special import ndtr
 
 from analysis.boundary.likelihood import Array, Intervals, log_likelihood
@@ -27,6 +26,8 @@ TAUS = np.geomspace(0.02, 2.0, 16)
 ENOUGH = 1e-8
 """Newton's method stops where a step would lower the objective by less than half of this."""
 MOST_STEPS = 60
+FLATTEST = 1e-9
+"""Least curvature that is divided by."""
 LONGEST = 2.0
 """Largest change of ln sigma in one step."""
 
@@ -130,11 +131,11 @@ def mode(times: Intervals, x: Array, seeds: Array, prior: Normal, tau: float, st
 
     first = _start(times, design, mean, precision) if start is None else start
     theta, smallest, curvature = _descend(objective, first)
-    factor = cho_factor(curvature)
-    log_det = 2 * np.log(np.diag(factor[0])).sum()
+    size, axes = np.linalg.eigh(curvature)
+    size = np.maximum(np.abs(size), FLATTEST)
     # The priors' normalising constants: that of tau is what keeps it from shrinking to fit nothing.
-    evidence = float(-smallest - np.log(sd).sum() - log_det / 2)
-    return Mode(theta, cho_solve(factor, np.eye(len(theta))), -smallest, evidence)
+    evidence = float(-smallest - np.log(sd).sum() - np.log(size).sum() / 2)
+    return Mode(theta, (axes / size) @ axes.T, -smallest, evidence)
 
 
 def _descend(objective: Callable[[Array], tuple[float, Array, Array]], theta: Array) -> tuple[Array, float, Array]:
@@ -146,7 +147,7 @@ def _descend(objective: Callable[[Array], tuple[float, Array, Array]], theta: Ar
     value, slope, curvature = objective(theta)
     for _ in range(MOST_STEPS):
         size, axes = np.linalg.eigh(curvature)
-        step = axes @ ((axes.T @ slope) / np.maximum(np.abs(size), 1e-9))
+        step = axes @ ((axes.T @ slope) / np.maximum(np.abs(size), FLATTEST))
         step /= max(1.0, abs(step[-1]) / LONGEST)
         fall = float(slope @ step)
         if fall < ENOUGH:

@@ -10,6 +10,8 @@ import polars as pl
 from analysis.boundary.fitted import Boundary
 
 NOTHING = "-"
+ROWS = 60
+"""Most rows of text; the table has them all."""
 HEADS = ("steps", "f_50", "50 %", "90 %", "bracket", "")
 
 
@@ -19,8 +21,11 @@ def lines(boundary: Boundary) -> list[str]:
     if boundary.reason and boundary.table["bracket_low"].null_count() == boundary.table.height:
         return [f"boundary in train fraction: not identified: {boundary.reason}", *boundary.notes]
     title = f"train fraction at which half of the seeds reach {found.event} (f_50), by budget of steps"
-    rows = [_cells(row, found.name, found.run_budget) for row in boundary.table.iter_rows(named=True)]
-    return [title, *aligned([[found.name, *HEADS], *rows]), *boundary.notes]
+    shown = boundary.table.head(ROWS)
+    rows = [_cells(row, found.name, found.run_budget) for row in shown.iter_rows(named=True)]
+    more = boundary.table.height - shown.height
+    rest = [f"… and {more} more rows"] if more else []
+    return [title, *aligned([[found.name, *HEADS], *rows]), *rest, *boundary.notes]
 
 
 def _cells(row: Mapping[str, Any], name: str, run_budget: int) -> list[str]:

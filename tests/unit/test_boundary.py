@@ -340,7 +340,7 @@ def test_fast_runs_alone_bend_no_sweep_into_a_critical_fraction(rng):
 def test_few_fractions_with_events_tell_no_critical_fraction(rng):
     found = critical_fractions(fit_boundary(simulated_runs(rng)))
     assert set(found["f_c"]) == {None}
-    assert found["status"].str.contains("train fractions, 4 are needed").any()
+    assert found["status"].str.contains("train fractions with a timed event: [123], 4 are needed").any()
     assert critical_lines(found)[1].split() == ["weight_decay", "f_c", "90", "%"]
 
 
