@@ -22,6 +22,8 @@ OPEN_END = "end of a run that has not come to its next boundary"
 NOT_SEPARABLE = "open: not separable from its neighbour"
 STEP, HEIGHT, LEAST_WIDTH, PAGE = 11, 260, 420, 840
 """Pixels a run; of a panel; of the title; of panels beside one another."""
+CHARACTER = 7.0
+"""Pixels of an axis title's character."""
 
 
 def stages_figure(name: str, runs: pl.DataFrame, x: str, panels_of: str | None = None) -> Any:
@@ -38,18 +40,18 @@ def stages_figure(name: str, runs: pl.DataFrame, x: str, panels_of: str | None =
     panels = [_panel(panels_of, value, runs) for value in in_order(runs[panels_of].to_list())] if panels_of else []
     values = [value_text(value) for value in in_order(runs[x].to_list())]
     n_beside = max((point["place"] + 1 for point in points), default=1)
+    width = max(60, len(values) * (n_beside + 1) * STEP)
     base = alt.Chart(alt.Data(values=points)).encode(
         x=alt.X(
             field="x",
             type="ordinal",
             scale=alt.Scale(domain=values),
-            axis=alt.Axis(title=captions.axis_title(x, runs), labelAngle=0),
+            axis=alt.Axis(title=_wrapped(captions.axis_title(x, runs), width), labelAngle=0),
         ),
         xOffset=alt.XOffset(
             field="place", type="ordinal", scale=alt.Scale(domain=list(range(n_beside)), padding=0.6)
         ),
     )
-    width = max(60, len(values) * (n_beside + 1) * STEP)
     chart = alt.layer(*_layers(base)).properties(width=width, height=HEIGHT)
     figure: Any = chart
     beside = 1
@@ -59,6 +61,11 @@ def stages_figure(name: str, runs: pl.DataFrame, x: str, panels_of: str | None =
         by_panel = alt.Facet(field="panel", type="nominal", sort=panels, header=header)
         figure = figure.facet(facet=by_panel, columns=beside, spacing=16)
     return _styled(figure, name, captions.subtitle(runs, settings)[0], max(LEAST_WIDTH, width * beside))
+
+
+def _wrapped(title: str, width: float) -> list[str]:
+    """As wide as a panel at most, so that those of neighbours stay apart."""
+    return textwrap.wrap(title, max(12, int(width / CHARACTER)))
 
 
 def stage_points(runs: pl.DataFrame, x: str, panels_of: str | None = None) -> Iterator[dict[str, Any]]:

@@ -34,9 +34,16 @@ def stages_of_run(path: str | os.PathLike[str]) -> Stages:
     rows = run_dir.rows()
     if not rows:
         raise ValueError(f"{run_dir.path} holds no logged row yet")
-    return find_stages(
-        _columns(rows, READ), settings["data.p"], _final(run_dir), generator=_generator(run_dir.path.resolve().name)
+    return stages_of_rows(
+        run_dir.path.resolve().name, rows, read_jsonl(run_dir.final_keys_file, strict=False), settings["data.p"]
     )
+
+
+def stages_of_rows(
+    run_id: str, rows: Sequence[Mapping[str, Any]], final_rows: Sequence[Mapping[str, Any]], p: int
+) -> Stages:
+    """The stages of a run whose rows have been read, at least one: those of metrics.jsonl and of final_keys.jsonl."""
+    return find_stages(_columns(rows, READ), p, _as_columns(final_rows), generator=_generator(run_id))
 
 
 def stages_of_sweep(sweep: Sweep) -> pl.DataFrame:
@@ -45,24 +52,27 @@ def stages_of_sweep(sweep: Sweep) -> pl.DataFrame:
     Columns: run_id; of each boundary B0, B1, B2, B3 its step, and with _status, _low, _high, _share behind the name
     the rest of `Boundary`; stages_confidence; stage (the one that the run ended in); stages_decided_by.
     """
-    found = dict(each_run(sweep))
+    return table(sweep.runs["run_id"].to_list(), dict(each_run(sweep)))
+
+
+def table(run_ids: Sequence[str], found: Mapping[str, Stages]) -> pl.DataFrame:
+    """The table of `stages_of_sweep`, of stages that have been found."""
     empty = dict.fromkeys(_SCHEMA)
-    rows = [{**empty, "run_id": run_id, **found.get(run_id, {})} for run_id in sweep.runs["run_id"]]
+    rows = [{**empty, "run_id": i, **(_line(found[i]) if i in found else {})} for i in run_ids]
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
-def each_run(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(run_id, its line of the table) of the runs that have rows."""
+def each_run(sweep: Sweep) -> Iterator[tuple[str, Stages]]:
+    """(run_id, its stages) of the runs that have rows."""
     p_of = dict(sweep.runs.select("run_id", "data.p").iter_rows())
     logged = load_rows(sweep, READ)
     for (run_id,), rows in logged.partition_by("run_id", as_dict=True, maintain_order=True).items():
-        final = _final(SweepDir(sweep.path).run(run_id))
+        final = _as_columns(read_jsonl(SweepDir(sweep.path).run(run_id).final_keys_file, strict=False))
         columns = {name: rows[name].to_list() for name in ("step", *READ)}
-        yield run_id, _line(find_stages(columns, p_of[run_id], final, generator=_generator(run_id)))
+        yield run_id, find_stages(columns, p_of[run_id], final, generator=_generator(run_id))
 
 
-def _final(run_dir: RunDir) -> Columns:
-    rows = read_jsonl(run_dir.final_keys_file, strict=False)
+def _as_columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
     return _columns(rows, {name for row in rows for name in row} - {"step"})
 
 

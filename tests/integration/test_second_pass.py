@@ -50,7 +50,7 @@ def trained(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run_dir(trained, tmp_path) -> RunDir:
-    return RunDir(shutil.copytree(trained, tmp_path / "run"))
+    return RunDir(shutil.copytree(trained, tmp_path / "4eacc902bfdb"))
 
 
 def rows_at(file: Path, steps: list[int]) -> list[dict]:
@@ -79,7 +79,7 @@ def test_by_replay_and_from_snapshots_the_second_pass_is_the_same(run_dir):
 def test_hindsight_uses_the_final_key_frequencies_at_every_step(run_dir):
     measure_run(run_dir.path, ["excluded_loss_final", "restricted_loss_final"])
     rows = read_jsonl(run_dir.final_keys_file)
-    run = grok_sweep.load(run_dir.path)
+    run = grok_sweep.load(run_dir.path.with_name("4eacc9"))
     final = run.evaluation().key_freqs.freqs
     assert final == [3, 9]
     assert all(row["key_freqs_final"] == final for row in rows)
