@@ -15,7 +15,7 @@ from analysis.contours import Contour
 from analysis.load import Sweep, load_rows, load_sweep
 
 MOST_RUNS_AT_A_STEP = 2000
-"""Of more runs only the measures that have curves are taken at the common step, unless a step is asked for."""
+"""Of more runs measures are taken at a common step only where one is asked for: it takes every row of every run."""
 MEASURES_AT_ONCE = 8
 """That are held in memory for every row, so that ten thousand runs fit."""
 
@@ -99,8 +99,8 @@ def map_of(
     across, up, others = axes.choose(runs, sweep.swept, x, y)
     step = measured.common_step(runs) if at is None else _reached(runs, at)
     names = [*others, across, *([up] if up is not None else [])]
-    if step is not None:
-        runs = runs.join(_at_step(sweep, runs, step, at is not None), on="run_id", how="left", maintain_order="left")
+    if step is not None and (at is not None or runs.height <= MOST_RUNS_AT_A_STEP):
+        runs = runs.join(_at_step(sweep, runs, step), on="run_id", how="left", maintain_order="left")
     table = cells(runs, across, up, others)
     spread = measured.quartiles(runs, names, step)
     table = table.join(spread, on=names, how="left", nulls_equal=True, maintain_order="left")
@@ -117,12 +117,9 @@ def _reached(runs: pl.DataFrame, at: int) -> int:
     return at
 
 
-def _at_step(sweep: Sweep, runs: pl.DataFrame, step: int, every: bool) -> pl.DataFrame:
-    """run_id and at.<measure>; of all measures, or in a large sweep of those that have curves."""
-    names = measured.measures(runs)
-    if runs.height > MOST_RUNS_AT_A_STEP and not every:
-        names = [name for name in names if name in curves.CURVES]
-    found = runs.select("run_id")
+def _at_step(sweep: Sweep, runs: pl.DataFrame, step: int) -> pl.DataFrame:
+    """run_id and at.<measure>."""
+    names, found = measured.measures(runs), runs.select("run_id")
     for i in range(0, len(names), MEASURES_AT_ONCE):
         some = names[i : i + MEASURES_AT_ONCE]
         rows = load_rows(sweep, some, runs["run_id"].to_list())

@@ -1,5 +1,5 @@
 // The cell that was clicked: its runs as a table, their curves, the command that trains one of them alone.
-const keys = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
+const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
 
 function placeOf(cell) {
   const found = [...grid].find(([, n]) => n === cell);
@@ -7,7 +7,7 @@ function placeOf(cell) {
 }
 
 function step(event) { // by arrow keys from cell to cell
-  const by = keys[event.key];
+  const by = arrows[event.key];
   if (!by || !["left-map", "right-map"].includes(event.currentTarget.id)) return;
   event.preventDefault();
   let [i, j] = chosen.cell && placeOf(+chosen.cell) || [-by[0], -by[1]];
@@ -38,69 +38,83 @@ const chosenRun = cell => cell.runs.find(n => page.runs[n].id === chosen.run) ??
 function rowsOf(cell) {
   const head = element("tr");
   head.append(...["", ...page.run_heads].map(text => element("th", text, { scope: "col" })));
-  return [head, ...cell.runs.map(n => {
-    const run = page.runs[n], row = element("tr"), pick = element("button", run.label, { type: "button" });
-    const on = run.id === chosen.run;
-    pick.setAttribute("aria-pressed", on);
-    pick.onclick = () => choose({ run: on ? "" : run.id }, drawCell);
-    const first = element("th", "", { scope: "row" });
-    first.append(pick);
-    const id = element("td");
-    id.append(run.report ? element("a", run.id, { href: run.report, title: "this run's report" }) : element("code", run.id));
-    row.append(first, id, ...run.facts.map(fact => element("td", fact)));
-    row.classList.toggle("on", on);
-    return row;
-  })];
+  return [head, ...cell.runs.map(n => rowOf(page.runs[n]))];
 }
+
+function rowOf(run) {
+  const row = element("tr"), on = run.id === chosen.run;
+  const pick = element("button", run.label, { type: "button", name: run.id });
+  pick.setAttribute("aria-pressed", on);
+  pick.onclick = () => choose({ run: on ? "" : run.id }, drawCell);
+  const first = element("th", "", { scope: "row" }), id = element("td");
+  first.append(pick);
+  id.append(run.report ? element("a", run.id, { href: run.report, title: "its report" }) : element("code", run.id));
+  row.append(first, id, ...run.facts.map(fact => element("td", fact)));
+  row.classList.toggle("on", on);
+  return row;
+}
+
+// --- curves -------------------------------------------------------------------------------------------------
 
 async function drawCurves(cell) {
   const runs = cell.runs.map(n => page.runs[n]).filter(run => page.curves[run.id]);
   const logged = cell.runs.filter(n => page.runs[n].is_logged).length;
   at("curves-note").textContent = !logged ? "No run has logged a row yet." : runs.length < logged
     ? `Curves of ${runs.length} of ${logged} runs: this page cannot hold the rows of so many.` : page.curves_note;
-  at("steps").replaceChildren(chooser("steps", [["log", "logarithmic"], ["linear", "linear"]], chosen.steps,
-    steps => choose({ steps }, drawCell)));
+  const scales = [["log", "logarithmic"], ["linear", "linear"]];
+  at("steps").replaceChildren(chooser("steps", scales, chosen.steps, steps => choose({ steps }, drawCell)));
   at("curves").replaceChildren();
-  if (!runs.length) return;
-  const isLog = chosen.steps === "log", spec = copy(page.curve_spec);
-  const lines = runs.flatMap(run => page.curves[run.id].split("\n").map(line => `${run.label},${line}`))
-    .filter(line => !isLog || line.split(",", 2)[1] !== "0");
-  const one = runs.length === 1 ? runs[0] : runs.find(run => run.id === chosen.run);
-  const bands = runs.flatMap(run => (page.stages[run.id] ?? []).map(([stage, from, to]) =>
-    ({ run: run.label, stage, from: isLog ? Math.max(from, 1) : from, to, shown: run === one })));
-  const head = page.curve_head.split(","), table = lines.map(line => line.split(","));
-  const has = name => table.some(row => !["", "x"].includes(row[head.indexOf(name)]));
-  spec.vconcat[1].concat = spec.vconcat[1].concat.filter(panel => page.panels[panel.title].some(has));
-  spec.vconcat[1].columns = Math.max(1, Math.min(3, Math.floor(innerWidth / 460)));
-  if (!bands.some(band => band.shown)) spec.vconcat[1].concat.forEach(panel => panel.layer.shift());
-  if (!bands.length) spec.vconcat.shift();
-  spec.data.values = [page.curve_head, ...lines].join("\n");
-  spec.datasets = { bands };
-  spec.params.find(each => each.name === "run").value = one && runs.length > 1 ? one.label : "";
-  const powers = [...Array(10).keys()].map(k => 10 ** k);
-  const scales = node => { // every axis of steps
-    if (["step", "from"].includes(node?.x?.field)) {
-      node.x.scale = { type: isLog ? "log" : "linear", nice: false };
-      if (node.x.axis) node.x.axis.values = isLog ? powers : undefined;
-    }
-    if (node && typeof node === "object") Object.values(node).forEach(scales);
-  };
-  scales(spec);
-  await vegaEmbed(at("curves"), spec, page.embed);
+  if (runs.length) await vegaEmbed(at("curves"), curvesOf(runs, chosen.steps === "log"), page.embed);
 }
 
-// One drawing after the other; one that was overtaken while it waited is left out.
+function curvesOf(runs, isLog) {
+  const spec = copy(page.curve_spec), [strip, panels] = spec.vconcat;
+  const one = runs.length === 1 ? runs[0] : runs.find(run => run.id === chosen.run);
+  const rows = runs.flatMap(run => page.curves[run.id].split("\n").map(line => `${run.label},${line}`.split(",")))
+    .filter(row => !isLog || row[1] !== "0");
+  const bands = runs.flatMap(run => (page.stages[run.id] ?? []).map(([stage, from, to]) =>
+    ({ run: run.label, stage, from: isLog ? Math.max(from, 1) : from, to, shown: run === one })));
+  const head = page.curve_head.split(",");
+  const has = name => rows.some(row => !["", "x"].includes(row[head.indexOf(name)]));
+  panels.concat = panels.concat.filter(panel => page.panels[panel.title].some(has));
+  panels.columns = Math.max(1, Math.min(3, Math.floor(innerWidth / 460)));
+  if (!bands.some(band => band.shown)) panels.concat.forEach(panel => panel.layer.shift());
+  spec.vconcat = bands.length ? [strip, panels] : [panels];
+  spec.data.values = [page.curve_head, ...rows.map(row => row.join(","))].join("\n");
+  spec.datasets = { bands };
+  spec.params.find(each => each.name === "run").value = one && runs.length > 1 ? one.label : "";
+  setSteps(spec, isLog);
+  return spec;
+}
+
+function setSteps(node, isLog) { // every axis of steps in a specification
+  if (["step", "from"].includes(node?.x?.field)) {
+    node.x.scale = { type: isLog ? "log" : "linear", nice: false };
+    if (node.x.axis && isLog) node.x.axis.values = [...Array(10).keys()].map(k => 10 ** k);
+  }
+  if (node && typeof node === "object") Object.values(node).forEach(each => setSteps(each, isLog));
+}
+
+// --- drawing ------------------------------------------------------------------------------------------------
+
+// One drawing after the other; one that was overtaken while it waited is left out. What had the focus keeps it.
 let pending = null, drawing = null, drawn = 0;
 function redraw(what) {
   pending = pending === drawAll ? drawAll : what;
-  return drawing ??= (async () => {
-    for (let now; (now = pending); ) {
-      pending = null;
-      await now().catch(console.error);
-    }
-    drawing = null;
-    document.body.dataset.drawn = ++drawn;
-  })();
+  drawing ??= drawPending();
+  return drawing;
+}
+
+async function drawPending() {
+  const had = document.activeElement, form = had?.form?.id, name = had?.name;
+  while (pending) {
+    const now = pending;
+    pending = null;
+    await now().catch(console.error);
+  }
+  drawing = null;
+  if (form && !had.isConnected) at(form).elements[name]?.focus();
+  document.body.dataset.drawn = ++drawn;
 }
 
 for (const [id, spec] of Object.entries(page.sections)) vegaEmbed(at(id), spec, page.embed).catch(console.error);

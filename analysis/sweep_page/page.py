@@ -20,6 +20,8 @@ from analysis.sweep_page.curves_chart import curve_spec
 from grok_sweep.phases import SCALE_FREE_RATIO
 
 HERE = Path(__file__).parent
+SCRIPTS = ("choices.js", "maps.js", "cell.js")
+"""In one scope, in this order."""
 LIVE_STATES = ("running", "interrupted", "planned")
 
 
@@ -39,7 +41,7 @@ def html(drawn: Drawing, folder: Path) -> str:
         "shared": _shared(found.runs),
         "footer": escape(_footer(drawn)),
         "content": inline_json(_content(drawn, folder) | {"sections": charts}),
-        "script": (HERE / "page.js").read_text() + (HERE / "cell.js").read_text(),
+        "script": "\n".join((HERE / name).read_text() for name in SCRIPTS),
     }
     return _filled((HERE / "page.html").read_text(), parts)
 

@@ -298,3 +298,14 @@ def test_hostile_words_stay_words(open_page, tmp_path):
     assert page.locator("script").count() == 3
     assert page.locator("img").count() == 0
     assert not re.search("<img", page.locator("#vg-tooltip-element").inner_html())
+
+
+def test_what_is_chosen_by_keys_keeps_the_focus(open_page, grid):
+    page = open_page(grid)
+    page.locator('#left-choices select[name="colour"]').focus()
+    drawn(page, lambda: page.keyboard.press("ArrowDown"))
+    assert page.evaluate("document.activeElement.form.id + document.activeElement.name") == "left-choicescolour"
+    select(page, f"{DECAY} 1, train fraction 0.5")
+    page.get_by_role("button", name="seed 1").focus()
+    drawn(page, lambda: page.keyboard.press("Enter"))
+    assert page.evaluate("document.activeElement.textContent") == "seed 1"

@@ -1,7 +1,7 @@
 """A boundary over cells: a point stands between two cells as it stands between their values."""
 
+import itertools
 import math
-from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -43,7 +43,7 @@ def test_a_zero_before_a_log_axis_keeps_its_cell_and_takes_no_part():
 
 @given(st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=8, unique=True).map(sorted), st.floats(1e-3, 1e3))
 def test_places_ascend(values, value):
-    if max(b / a for a, b in pairwise(values)) < 1 + 1e-6:
+    if max(b / a for a, b in itertools.pairwise(values)) < 1 + 1e-6:
         return
     assert place(value, values, log=True) <= place(value * 1.1, values, log=True)
 
