@@ -1,8 +1,10 @@
-"""Which settings a sweep varies, and which two of them span its map."""
+"""Which settings a sweep varies, which two of them span its map, and which are left to choose a value of."""
 
 from __future__ import annotations
 
 import difflib
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -99,7 +101,7 @@ def _canonical(text: str) -> str:
 
 def _require_setting(flag: str, name: str, runs: pl.DataFrame) -> None:
     is_dotted = "." in name and not name.startswith(MEASURED)
-    is_setting = is_dotted or name in ("n_steps", *GROUPS) or name.startswith(NUMERICAL)
+    is_setting = is_dotted or name in ("n_steps", "sweep", *GROUPS) or name.startswith(NUMERICAL)
     if name not in runs.columns or not is_setting:
         near = difflib.get_close_matches(
             name, [*SHORTHANDS, *(c for c in runs.columns if c.startswith(NUMERICAL) or c in GROUPS)], n=1
@@ -111,8 +113,12 @@ def _require_setting(flag: str, name: str, runs: pl.DataFrame) -> None:
 # --- --x, --y -----------------------------------------------------------------------------------------------
 
 
-def choose(runs: pl.DataFrame, names: Sequence[str], x: str | None, y: str | None) -> tuple[str, str | None]:
-    """The settings of the horizontal and vertical axis; y is None for a sweep of one setting.
+def choose(
+    runs: pl.DataFrame, names: Sequence[str], x: str | None, y: str | None
+) -> tuple[str, str | None, tuple[str, ...]]:
+    """The settings of the horizontal and the vertical axis, and those that are swept beside them.
+
+    y is None for a sweep of one setting. Runs that differ in seeds alone share a cell, unless a seed is an axis.
 
     Args:
         runs: a row a run, already narrowed by --where.
@@ -120,7 +126,7 @@ def choose(runs: pl.DataFrame, names: Sequence[str], x: str | None, y: str | Non
         x, y: what the user chose, flat names or shorthands; None: take what the sweep varies.
 
     Raises:
-        ValueError: nothing is varied, or more settings than two axes can show.
+        ValueError: nothing is varied, or a name that is no setting.
     """
     varied = [name for name in names if runs[name].n_unique() > 1]
     chosen = [_chosen(flag, name, runs, varied) for flag, name in (("--x", x), ("--y", y)) if name is not None]
@@ -134,12 +140,10 @@ def choose(runs: pl.DataFrame, names: Sequence[str], x: str | None, y: str | Non
             f"nothing to map: no setting has two values in {_count(runs)}; "
             "sweep one (for example wd=0.1,1.0), or look at the run itself"
         )
-    if len(chosen) + len(free) > 2:
-        raise ValueError(_too_many(runs, chosen, free))
     rest = iter(free if free or chosen else seeds[:1])
     first = chosen[0] if x is not None else next(rest, None)
     second = chosen[-1] if y is not None else next(rest, None)
-    return (first, second) if first is not None else (_must(second), None)
+    return (first, second, tuple(rest)) if first is not None else (_must(second), None, ())
 
 
 def _must(name: str | None) -> str:
@@ -153,17 +157,6 @@ def _chosen(flag: str, name: str, runs: pl.DataFrame, varied: Sequence[str]) -> 
     full = full_names(name)[0]
     _require_setting(flag, full, runs)
     return full
-
-
-def _too_many(runs: pl.DataFrame, chosen: Sequence[str], free: Sequence[str]) -> str:
-    every = [*chosen, *free]
-    extra = every[2:]
-    fixed = " ".join(f"--where {name}={value_text(in_order(runs[name].to_list())[0])}" for name in extra)
-    values = "; ".join(f"{name} = {', '.join(map(value_text, in_order(runs[name].to_list())))}" for name in every)
-    return (
-        f"{len(every)} settings are swept and a map shows two: {values}. Choose the axes and fix the others, "
-        f"for example --x {every[0]} --y {every[1]} {fixed}"
-    )
 
 
 def _count(runs: pl.DataFrame) -> str:
@@ -182,6 +175,25 @@ def in_order(values: Sequence[Any]) -> list[Any]:
         return (2, 0.0, "") if value is None else (1, 0.0, str(value))
 
     return sorted(set(values), key=rank)
+
+
+def spacing(values: Sequence[Any]) -> str:
+    """How the distinct values of a setting follow one another: "linear", "log", or "" where neither or no number.
+
+    Two values follow no rule. Log is a decade or more in nearly equal ratios, 1, 2, 5, 10 among them, also with a 0
+    before it.
+    """
+    numbers = [v for v in in_order(values) if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) < max(3, len(set(values))):
+        return ""
+    gaps = [b - a for a, b in itertools.pairwise(numbers)]
+    if max(gaps) <= 1.01 * min(gaps):
+        return "linear"
+    positive = [v for v in numbers if v > 0]
+    if len(positive) < max(3, len(numbers) - 1) or numbers[0] < 0:
+        return ""
+    decades = [math.log10(b / a) for a, b in itertools.pairwise(positive)]
+    return "log" if sum(decades) >= 0.99 and max(decades) <= 1.4 * min(decades) else ""
 
 
 def value_text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Title, subtitle, axis titles and legend of a sweep's map. Pure: text from the table of runs."""
+"""Subtitle and axis titles of a sweep's map. Pure: text from the table of runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from analysis.axes import NUMERICAL, SEEDS, in_order, value_text
-from analysis.labels import short, steps_text
-from analysis.looks import BEYOND
-from analysis.outcomes import CENSORED, NO_RUN, STATES, words
+from analysis.axes import NUMERICAL, SEEDS, in_order, spacing, value_text
+from analysis.labels import steps_text
+from analysis.outcomes import STATES
 from grok_sweep.config import RunConfig, flat, resolved
 
 ALWAYS = {
@@ -45,7 +44,7 @@ def printable_lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
-def axis_title(name: str, runs: pl.DataFrame) -> str:
+def setting_title(name: str, runs: pl.DataFrame) -> str:
     """The setting in words; weight decay says which kind it is, for AdamW's is not Adam's."""
     if name == "optimizer.weight_decay":
         rules = set(runs["optimizer.name"].to_list()) if "optimizer.name" in runs.columns else set()
@@ -53,8 +52,18 @@ def axis_title(name: str, runs: pl.DataFrame) -> str:
     return WORDS.get(name, name)
 
 
+def axis_title(name: str, runs: pl.DataFrame) -> str:
+    """The setting in words, and that it is log-spaced where it is: cells are of one size, whatever lies between."""
+    rule = spacing(runs[name].to_list())
+    return setting_title(name, runs) + (", log-spaced" if rule == "log" else "")
+
+
 def subtitle(runs: pl.DataFrame, on_axes: Sequence[str]) -> list[str]:
-    """Two paragraphs: what is fixed; how a phase is judged and how far the sweep has got."""
+    """Two paragraphs: what is fixed; how a phase is judged and how far the sweep has got.
+
+    Args:
+        on_axes: settings that are left out of the first, as they stand on axes or are chosen.
+    """
     return [_fixed(runs, on_axes), f"{_rule(runs)} {_progress(runs)}"]
 
 
@@ -120,62 +129,3 @@ def _progress(runs: pl.DataFrame) -> str:
     states = runs["state"].to_list()
     counts = [f"{states.count(name)} {name}" for name in STATES if name in states]
     return f"{len(states)} run{'s' if len(states) > 1 else ''}: {', '.join(counts)}."
-
-
-# --- legend -------------------------------------------------------------------------------------------------
-
-
-def legend(looks: Sequence[str], runs: pl.DataFrame, *, abbreviated: bool, several: bool) -> dict[str, str]:
-    """What each look means, in the order of `looks`.
-
-    Args:
-        abbreviated: cells hold abbreviations, which the legend then spells out.
-        several: some cell holds more than one run.
-    """
-    meanings = _meanings(runs) | _censored(runs, several)
-    return {look: _entry(look, meanings[look], abbreviated) for look in looks}
-
-
-def _entry(look: str, meaning: str, abbreviated: bool) -> str:
-    if abbreviated and look != BEYOND and short(look) != words(look):
-        return f"{short(look)} = {meaning}"
-    return meaning
-
-
-def _meanings(runs: pl.DataFrame) -> dict[str, str]:
-    rule = rule_parts(runs)
-    return {
-        "comprehension": f"comprehension: generalised less than {rule['gap']} steps after fitting",
-        "grokking": f"grokking: generalised {rule['gap']} steps or more after fitting",
-        "memorization": f"memorization: fitted, not generalised within {rule['budget']}",
-        "confusion": f"confusion: not even fitted within {rule['budget']}",
-        "mixed": "mixed: several outcomes are equally frequent",
-        "running": "running: not generalised yet",
-        "interrupted": "interrupted: not generalised yet; goes on when asked for again",
-        "planned": "planned: not begun",
-        "diverged": "diverged: the loss was no longer finite",
-        "failed": "failed: stopped by an error",
-        NO_RUN: "no run: these settings are not in the plan",
-    }
-
-
-def _censored(runs: pl.DataFrame, several: bool) -> dict[str, str]:
-    """The entries of hatched cells: all of them say how long the runs were."""
-    ran, budget = _steps_run(runs), rule_parts(runs)["budget"]
-    beyond = "not generalised by step N, where the run ended"
-    if several:
-        beyond = "at least half of the runs had not generalised by step N (≥ N: before step N)"
-    return {
-        "memorization_so_far": f"memorization so far ({ran}): fitted, not generalised; the verdict comes at {budget}",
-        "confusion_so_far": f"confusion so far ({ran}): not even fitted; the verdict comes at {budget}",
-        BEYOND: f"> N: {beyond}",
-    }
-
-
-def _steps_run(runs: pl.DataFrame) -> str:
-    """The length of the runs that were too short to be judged: "3000 steps"."""
-    short_ones = runs.filter(pl.col("outcome").is_in(CENSORED))["steps"].drop_nulls()
-    low, high = short_ones.min(), short_ones.max()
-    if not isinstance(low, int) or not isinstance(high, int):
-        return "N steps"
-    return f"{steps_text(low)} steps" if low == high else f"{steps_text(low)} to {steps_text(high)} steps"

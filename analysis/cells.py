@@ -7,6 +7,7 @@ same number, and else a bound ("> 3000").
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,12 +17,15 @@ from typing import Any
 import polars as pl
 
 from analysis import axes
-from analysis.outcomes import GENERALISED, MIXED, NO_RUN, PHASES, STATES
+from analysis.outcomes import GENERALISED, MIXED, NO_RUN, PHASES, STATES, outcome
 from grok_sweep.store import State
 
 LIVE = (State.running.value, State.interrupted.value)
 TIMED_STATES = (State.done.value, *LIVE)
 TIMES = ("t_train", "t_test", "t_novel", "grok_delay")
+QUANTILES = {"median": 0.5, "q25": 0.25, "q75": 0.75}
+NEEDED = ("run_id", "state", "outcome", "phase_scale_free", "steps", "has_novel", *TIMES[:3])
+"""Columns of the runs' table that cells are made of, beside the settings."""
 
 
 @dataclass(frozen=True)
@@ -73,37 +77,52 @@ def quantile(times: Sequence[Time], share: float) -> Quantile | None:
     return Quantile(earliest.step if known else None, earliest.step, earliest.censored)
 
 
-def cells(runs: pl.DataFrame, x: str, y: str | None) -> pl.DataFrame:
+def cells(runs: pl.DataFrame, x: str, y: str | None, others: Sequence[str] = ()) -> pl.DataFrame:
     """The table behind the map: a row for every combination of the axes' values, also those without a run.
+
+    Where further settings are swept, such a block of rows for every combination of them that has a run.
 
     Columns beside the axes' own: n_runs; n_<phase> (runs with this outcome), n_<state> (runs in this state),
     n_unsettled_running and _interrupted (those of them that have not generalised); outcome and n_outcome (see
-    `cell_outcome`); n_generalised (of all runs), share_generalised (of the runs that are done; null if none is);
-    for each of t_train, t_test, t_novel and grok_delay: _n (runs that have or may yet get one), _n_censored,
-    _median, _q25, _q75 (steps; null where censoring hides them), _median_bound and _median_text ("> 3000");
-    steps_min, steps_max (done runs); run_ids.
+    `cell_outcome`), and both, with _scale_free, by the phases without a scale; n_generalised (of all runs),
+    share_generalised (of the runs that are done; null if none is); for each of t_train, t_test, t_novel and
+    grok_delay: _n (runs that have or may yet get one), _n_censored, _median, _q25, _q75 (steps; null where censoring
+    hides them), _median_bound, and _median_text, _q25_text, _q75_text ("> 3000"); steps_min, steps_max (done runs);
+    run_ids (a list).
 
     Diverged, failed and planned runs are counted and left out of the times.
     """
-    names = [x] if y is None else [x, y]
+    on_axes = [x] if y is None else [x, y]
+    names = [*others, *on_axes]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for run in runs.to_dicts():
+    for run in runs.select({*names, *NEEDED} & set(runs.columns)).to_dicts():
         groups.setdefault(tuple(run[name] for name in names), []).append(run)
-    across = axes.in_order(runs[x].to_list())
-    up = axes.in_order(runs[y].to_list()) if y is not None else [None]
-    keys = [(a,) if y is None else (a, b) for b in up for a in across]
+    known = {key[: len(others)] for key in groups}
+    blocks = [block for block in itertools.product(*(_values(runs, name) for name in others)) if block in known]
+    up = [()] if y is None else [(value,) for value in _values(runs, y)]
+    keys = [(*block, a, *b) for block in blocks for b in up for a in _values(runs, x)]
     rows = [dict(zip(names, key, strict=True)) | _cell(groups.get(key, [])) for key in keys]
-    whole = {name: pl.Int64 for name in rows[0] if name.endswith(("_median", "_q25", "_q75", "_bound"))}
-    whole |= {"steps_min": pl.Int64, "steps_max": pl.Int64}
+    whole: dict[str, Any] = {
+        name: pl.Int64 for name in rows[0] if name.endswith(("_median", "_q25", "_q75", "_bound"))
+    }
+    whole |= {"steps_min": pl.Int64, "steps_max": pl.Int64, "run_ids": pl.List(pl.String)}
     return pl.DataFrame(rows, schema_overrides=whole, infer_schema_length=None)
 
 
+def _values(runs: pl.DataFrame, name: str) -> list[Any]:
+    return axes.in_order(runs[name].to_list())
+
+
 def _cell(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    found, states = Counter(run["outcome"] for run in runs), Counter(run["state"] for run in runs)
-    outcome, n_outcome = cell_outcome(found)
+    states = Counter(run["state"] for run in runs)
+    found = Counter(run["outcome"] for run in runs)
+    scale_free = Counter(outcome(run["state"], run.get("phase_scale_free")) for run in runs)
     done = [run for run in runs if run["state"] == State.done.value]
-    row: dict[str, Any] = {"n_runs": len(runs), "outcome": outcome, "n_outcome": n_outcome}
+    row: dict[str, Any] = {"n_runs": len(runs)}
+    row["outcome"], row["n_outcome"] = cell_outcome(found)
+    row["outcome_scale_free"], row["n_outcome_scale_free"] = cell_outcome(scale_free)
     row |= {f"n_{name}": found[name] for name in PHASES} | {f"n_{name}": states[name] for name in STATES}
+    row |= {f"n_scale_free_{name}": scale_free[name] for name in PHASES}
     row |= {f"n_unsettled_{name}": found[name] for name in LIVE}
     row["n_generalised"] = sum(found[name] for name in GENERALISED)
     row["share_generalised"] = _generalised(done) / len(done) if done else None
@@ -111,7 +130,7 @@ def _cell(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         row |= _time_columns(name, [time for run in runs if (time := time_of(run, name)) is not None])
     steps = [run["steps"] for run in done if run["steps"] is not None]
     row |= {"steps_min": min(steps, default=None), "steps_max": max(steps, default=None)}
-    return row | {"run_ids": " ".join(run["run_id"] for run in runs)}
+    return row | {"run_ids": [run["run_id"] for run in runs]}
 
 
 def _generalised(runs: Sequence[Mapping[str, Any]]) -> int:
@@ -153,13 +172,11 @@ def _delay(run: Mapping[str, Any]) -> Time | None:
 
 
 def _time_columns(name: str, times: Sequence[Time]) -> dict[str, Any]:
-    low, median, high = (quantile(times, share) for share in (0.25, 0.5, 0.75))
-    return {
-        f"{name}_n": len(times),
-        f"{name}_n_censored": sum(time.censored for time in times),
-        f"{name}_median": median.value if median else None,
-        f"{name}_q25": low.value if low else None,
-        f"{name}_q75": high.value if high else None,
-        f"{name}_median_bound": median.bound if median else None,
-        f"{name}_median_text": median.text() if median else "",
-    }
+    row: dict[str, Any] = {f"{name}_n": len(times), f"{name}_n_censored": sum(time.censored for time in times)}
+    for end, share in QUANTILES.items():
+        found = quantile(times, share)
+        row[f"{name}_{end}"] = found.value if found else None
+        row[f"{name}_{end}_text"] = found.text() if found else ""
+        if end == "median":
+            row[f"{name}_median_bound"] = found.bound if found else None
+    return row

@@ -1,14 +1,13 @@
-"""The words in a cell of a map, and in its tooltip: pure functions of a row of the cells' table and its runs."""
+"""The words in a cell of a map: pure functions of a row of the cells' table."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from analysis.cells import TIMES
-from analysis.looks import BEYOND, Size
-from analysis.outcomes import BROKEN, CENSORED, MIXED, NO_RUN, PHASES, STATES, UNFINISHED, words
+from analysis.looks import BEYOND, COLOURED, NO_VALUE, NOT_REACHED, Size
+from analysis.outcomes import BROKEN, CENSORED, MIXED, NO_RUN, PHASES, UNFINISHED, words
 
 SHORT = {
     "comprehension": "compr.",
@@ -20,9 +19,10 @@ SHORT = {
     "interrupted": "interr.",
     "diverged": "div.",
     NO_RUN: "–",
+    NO_VALUE: "none",
+    NOT_REACHED: "short",
 }
 """Abbreviations for narrow cells; other outcomes are short enough."""
-RUNS_IN_TOOLTIP = 12
 LINE = 17
 """Characters that fit on a line of the widest cells."""
 NO_BREAK = "\u00a0"
@@ -42,39 +42,53 @@ def _narrow(n: int, size: Size) -> str:
     return f"{n / 1000:.3g}k" if n >= 10_000 and size.font < 10 else steps_text(n)
 
 
-# --- the map of phases --------------------------------------------------------------------------------------
+def number(value: float, digits: int = 3) -> str:
+    """Three significant digits, as short as they can be said: 0.294, 2.59e-3, 12,500."""
+    if 10_000 <= abs(value) < 1e6:
+        return f"{round(value):,}"
+    form = f".{digits - 1}e" if 0 < abs(value) < 0.01 else f".{digits}g"
+    mantissa, e, power = format(value, form).partition("e")
+    return f"{mantissa}e{int(power)}" if e else mantissa
 
 
-def phase_lines(cell: Cell, size: Size) -> list[str]:
-    """Outcome; of several runs, how many have it; what else there is, where there is room."""
+# --- maps of phases -----------------------------------------------------------------------------------------
+
+
+def phase_lines(cell: Cell, size: Size, rule: str = "") -> list[str]:
+    """Outcome; of several runs, how many have it; what else there is, where there is room.
+
+    Args:
+        rule: "" for Liu's phases, "_scale_free" for those without a scale.
+    """
     if size.words == "none":
         return []
-    outcome, several = cell["outcome"], cell["n_runs"] > 1
-    count = f"{cell['n_outcome']}/{cell['n_runs']}"
+    outcome, several = cell[f"outcome{rule}"], cell["n_runs"] > 1
+    count = f"{cell[f'n_outcome{rule}']}/{cell['n_runs']}"
     if size.words == "short":
         return [short(outcome), *([count] if several and outcome != MIXED else [])]
     if outcome == MIXED:
-        return [MIXED, *_composition(cell)]
+        return [MIXED, *_composition(cell, rule)]
     lines = [words(outcome)]
     if outcome in CENSORED:
         lines = [outcome.removesuffix("_so_far"), "so far"]
     if several:
         lines[1:] = [", ".join([*lines[1:], count])]
-    return [*lines, *_notes(cell)]
+    return [*lines, *_notes(cell, outcome)]
 
 
-def _composition(cell: Cell) -> list[str]:
+def _composition(cell: Cell, rule: str) -> list[str]:
     """What a mixed cell is made of, in at most three lines: "1 grok, 1 mem."."""
-    parts = [f"{cell[f'n_{name}']} {short(name)}" for name in PHASES if cell[f"n_{name}"]]
+    n = "n" + rule
+    parts = [f"{cell[f'{n}_{name}']} {short(name)}" for name in PHASES if cell[f"{n}_{name}"]]
     open_ones = {name: cell.get(f"n_unsettled_{name}", cell[f"n_{name}"]) for name in (*UNFINISHED, *BROKEN)}
     parts += [f"{n} {short(name)}" for name, n in open_ones.items() if n]
     lines = textwrap.wrap(", ".join(part.replace(" ", NO_BREAK) for part in parts), LINE)
     return [line.replace(NO_BREAK, " ").rstrip(",") for line in lines[:3]]
 
 
-def _notes(cell: Cell) -> list[str]:
+def _notes(cell: Cell, outcome: str) -> list[str]:
     """One line on the runs that are not done, unless that is the cell's outcome already."""
-    others = {name: cell[f"n_{name}"] for name in (*UNFINISHED, *BROKEN) if name != cell["outcome"]}
+    others = {name: cell[f"n_{name}"] for name in (*UNFINISHED, *BROKEN) if name != outcome}
     others = {name: n for name, n in others.items() if n}
     if not others:
         return []
@@ -87,95 +101,77 @@ def _sum(others: Mapping[str, int]) -> str:
     return f"{sum(others.values())} not done"
 
 
-# --- the map of times ---------------------------------------------------------------------------------------
+# --- maps of times ------------------------------------------------------------------------------------------
 
 
-def time_look(cell: Cell) -> str:
-    """ "timed" where the median of t_test is known, BEYOND where it is later than the steps run, else an outcome."""
-    if cell["t_test_median"] is not None:
-        return "timed"
-    if cell["t_test_n"] and cell["n_done"]:
+def time_look(cell: Cell, name: str = "t_test") -> str:
+    """COLOURED where the median is known, BEYOND where it is later than the steps run, else an outcome.
+
+    A time that the cell's runs cannot have (t_novel without novel pairs) is NO_VALUE.
+    """
+    if cell[f"{name}_median"] is not None:
+        return COLOURED
+    if cell[f"{name}_n"] and cell["n_done"]:
         return BEYOND
-    if cell["t_test_n"]:
+    if cell[f"{name}_n"]:
         return "running" if cell["n_running"] else "interrupted"
-    return cell["outcome"]
+    confused = cell["outcome"].startswith("confusion")
+    return NO_VALUE if cell["outcome"] in (*PHASES, MIXED) and not confused else cell["outcome"]
 
 
-def time_lines(cell: Cell, size: Size) -> list[str]:
-    """Median of t_test, or its bound, and how many runs generalised; a word where there is no time."""
+def time_lines(cell: Cell, size: Size, name: str = "t_test") -> list[str]:
+    """Median, or its bound, quartiles, and how many runs got there; a word where there is no time."""
     if size.words == "none":
         return []
-    look, several = time_look(cell), cell["n_runs"] > 1
-    count = [f"{cell['n_generalised']}/{cell['n_runs']}"] if several else []
-    if look == "timed":
-        return [_narrow(cell["t_test_median"], size), *count]
-    name = words(look) if size.words == "full" else short(look)
-    if look not in (BEYOND, "running", "interrupted") or not cell["t_test_n"]:
-        return [name]
-    sign = cell["t_test_median_text"][0]
-    bound = f"{sign} {_narrow(cell['t_test_median_bound'], size)}"
-    return [bound, *count] if look == BEYOND else [name, bound]
+    look, several = time_look(cell, name), cell["n_runs"] > 1
+    got_there = cell["n_generalised"] if name == "t_test" else cell[f"{name}_n"] - cell[f"{name}_n_censored"]
+    count = [f"{got_there}/{cell['n_runs']}"] if several else []
+    if look == COLOURED:
+        return [_narrow(cell[f"{name}_median"], size), *_quartiles(cell, name, size), *count]
+    word = look_word(look, size)
+    if look not in (BEYOND, "running", "interrupted") or not cell[f"{name}_n"]:
+        return [word]
+    sign = cell[f"{name}_median_text"][0]
+    bound = f"{sign} {_narrow(cell[f'{name}_median_bound'], size)}"
+    return [bound, *count] if look == BEYOND else [word, bound]
 
 
-# --- tooltips -----------------------------------------------------------------------------------------------
+def look_word(look: str, size: Size) -> str:
+    """The look as a word that fits: "memorization so far", "mem."."""
+    return words(look) if size.words == "full" else short(look)
 
 
-def tooltip(cell: Cell, runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Title to text, the same for both maps: outcome, counts, quartiles and every run with its brackets."""
-    found = {
-        "outcome": words(cell["outcome"]),
-        "runs": _counts(cell, PHASES) or "none has a phase",
-        "states": _counts(cell, STATES) or "no run",
-    }
-    if cell["share_generalised"] is not None:
-        found["generalised"] = f"{cell['share_generalised']:.0%} of {cell['n_done']} done"
-    found |= {_titled(name): text for name in TIMES if (text := _spread(cell, name))}
-    listed = [_run_line(run) for run in runs[:RUNS_IN_TOOLTIP]]
-    if len(runs) > RUNS_IN_TOOLTIP:
-        listed.append(f"… and {len(runs) - RUNS_IN_TOOLTIP} more")
-    return found | {"each run": "\n".join(listed)}
+def _quartiles(cell: Cell, name: str, size: Size) -> list[str]:
+    """620 to 700, where there is room and more than one run; a hidden one as its bound: "> 3000"."""
+    if size.words != "full" or cell[f"{name}_n"] < 2:
+        return []
+    return [f"{cell[f'{name}_q25_text']} to {cell[f'{name}_q75_text']}"]
 
 
-def _counts(cell: Cell, names: Sequence[str]) -> str:
-    return ", ".join(f"{cell[f'n_{name}']} {words(name)}" for name in names if cell[f"n_{name}"])
+# --- maps of shares and measures ----------------------------------------------------------------------------
 
 
-def _titled(name: str) -> str:
-    return f"{name} (steps)"
+def share_lines(cell: Cell, size: Size, look: str) -> list[str]:
+    """67 %, and 2/3 of the runs that are done."""
+    if size.words == "none":
+        return []
+    if look != COLOURED:
+        return [look_word(look, size)]
+    share, n = cell["share_generalised"], cell["n_done"]
+    return [f"{share:.0%}", f"{round(share * n)}/{n}"]
 
 
-def _spread(cell: Cell, name: str) -> str:
-    """Median with quartiles; "> 3000, 2 of 3 censored"."""
-    if not cell[f"{name}_n"]:
-        return ""
-    text, n, censored = cell[f"{name}_median_text"], cell[f"{name}_n"], cell[f"{name}_n_censored"]
-    if n == 1:
-        return text
-    low, high = cell[f"{name}_q25"], cell[f"{name}_q75"]
-    quartiles = f", quartiles {low} to {'beyond' if high is None else high}" if low is not None else ""
-    return f"median {text}{quartiles}" + (f", {censored} of {n} censored" if censored else "")
-
-
-def _run_line(run: Mapping[str, Any]) -> str:
-    parts = [f"{run['run_id']}: {_seed(run)}{run['state']}"]
-    if run["steps"] is not None:
-        parts.append(f"{steps_text(run['steps'])} steps")
-    parts += [f"{name} {_bracket(run, name)}" for name in ("t_train", "t_test") if run[name] is not None]
-    if run["phase"] is not None:
-        parts.append(words(run["phase"]))
-    if run["error"]:
-        parts.append(str(run["error"])[:160])
-    return ", ".join(parts)
-
-
-def _seed(run: Mapping[str, Any]) -> str:
-    """ "seed 1, " ("seed 1, split 0, " where the two seeds differ)."""
-    seed, split = run.get("model.init_seed"), run.get("data.split_seed")
-    if seed is None:
-        return ""
-    return f"seed {seed}, " if split in (None, seed) else f"seed {seed}, split {split}, "
-
-
-def _bracket(run: Mapping[str, Any], name: str) -> str:
-    below = run[f"{name}_below"]
-    return f"{run[name]}" if below is None else f"{run[name]} (after {below})"
+def measure_lines(cell: Cell, size: Size, name: str, look: str) -> list[str]:
+    """Median and quartiles of a measure, and how many runs have a value where some have none."""
+    if size.words == "none":
+        return []
+    if look != COLOURED:
+        return [look_word(look, size)]
+    n, digits = cell[f"{name}_n"], 3 if size.words == "full" else 2
+    lines = [number(cell[f"{name}_median"], digits)]
+    if n > 1 and size.words == "full":
+        low, high = (number(cell[f"{name}_{end}"]) for end in ("q25", "q75"))
+        if len(low) + len(high) > LINE - 4:
+            low, high = (number(cell[f"{name}_{end}"], 2) for end in ("q25", "q75"))
+        lines.append(f"{low} to {high}")
+    return lines + ([f"{n}/{cell['n_runs']}"] if n != cell["n_runs"] else [])

@@ -8,30 +8,34 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from analysis import axes, outcomes
 from grok_sweep.collected import read_rows, read_table
-from grok_sweep.store import PlannedRun, SweepDir
+from grok_sweep.store import SweepDir
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep read from its folder.
+    """A sweep read from its folder, or several as one (analysis.sources).
 
     Attributes:
+        path: the folder in which each run's own is found under its run_id.
         runs: a row a run, in the plan's order: as grok_sweep.run_table has it, and its outcome.
         swept: settings with more than one value, in the order of the command line; seeds included.
+        parts: of several sweeps as one, each by the name that stands in column `sweep` and, with a slash, before its
+            runs' ids.
     """
 
     path: Path
     name: str
     runs: pl.DataFrame
     swept: tuple[str, ...]
+    parts: Mapping[str, Sweep] = field(default_factory=dict)
 
 
 def load_sweep(path: str | os.PathLike[str]) -> Sweep:
@@ -48,7 +52,8 @@ def load_sweep(path: str | os.PathLike[str]) -> Sweep:
     runs = read_table(sweep, plan)
     ends = [outcomes.outcome(state, phase) for state, phase in runs.select("state", "phase").iter_rows()]
     runs = runs.insert_column(2, pl.Series("outcome", ends, dtype=pl.String))
-    return Sweep(folder, folder.resolve().name, runs, _swept(runs, plan))
+    asked = dict.fromkeys(name for run in plan for name in run.axes)
+    return Sweep(folder, folder.resolve().name, runs, swept_settings(runs, asked))
 
 
 def load_rows(sweep: Sweep, names: Sequence[str], run_ids: Sequence[str] | None = None) -> pl.DataFrame:
@@ -58,11 +63,38 @@ def load_rows(sweep: Sweep, names: Sequence[str], run_ids: Sequence[str] | None 
         names: measures, as docs/measures.md has them; null where a row lacks it.
         run_ids: of these runs alone; None: of all.
     """
-    return read_rows(SweepDir(sweep.path), sweep.runs["run_id"].to_list() if run_ids is None else run_ids, names)
+    wanted = sweep.runs["run_id"].to_list() if run_ids is None else list(run_ids)
+    if not sweep.parts:
+        return read_rows(SweepDir(sweep.path), wanted, names)
+    frames = [_rows_of_part(label, part, wanted, names) for label, part in sweep.parts.items()]
+    place = pl.DataFrame({"run_id": wanted, "_place": range(len(wanted))}, schema_overrides={"run_id": pl.String})
+    return stacked(frames).join(place, on="run_id").sort("_place", "step").drop("_place")
 
 
-def _swept(runs: pl.DataFrame, plan: Sequence[PlannedRun]) -> tuple[str, ...]:
-    asked = list(dict.fromkeys(name for run in plan for name in run.axes))
+def _rows_of_part(label: str, part: Sweep, run_ids: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+    """Of those runs that are this part's, under the names that they have in the whole."""
+    own = [run_id.removeprefix(f"{label}/") for run_id in run_ids if run_id.startswith(f"{label}/")]
+    return load_rows(part, names, own).with_columns(pl.format("{}/{}", pl.lit(label), "run_id").alias("run_id"))
+
+
+def stacked(tables: Sequence[pl.DataFrame], otherwise: type[pl.DataType] = pl.Float64) -> pl.DataFrame:
+    """The rows of all; what a table has not is null, and a column without values takes the type that others have.
+
+    Args:
+        otherwise: type of a column without values in any.
+    """
+    bare = [table.with_columns(pl.col(_without_values(table)).cast(pl.Null)) for table in tables]
+    whole = pl.concat(bare, how="diagonal_relaxed")
+    return whole.with_columns(pl.col(_without_values(whole)).cast(otherwise))
+
+
+def _without_values(table: pl.DataFrame) -> list[str]:
+    return [name for name in table.columns if table[name].null_count() == table.height]
+
+
+def swept_settings(runs: pl.DataFrame, asked: Iterable[str]) -> tuple[str, ...]:
+    """Settings of which these runs have more than one value; those that a command asked for come first."""
+    asked = list(asked)
     sizes = [name for name in ("model.d_model", "model.n_heads") if name in runs.columns]
     varied = [name for name in runs.columns if name.startswith(axes.NUMERICAL) and runs[name].n_unique() > 1]
     needed = [name for name in dict.fromkeys([*asked, *varied, *sizes]) if name in runs.columns]

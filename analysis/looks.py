@@ -6,13 +6,18 @@ lightness (89, 69, 54, 29 of 100) and survive a grey print. Every cell bears a w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 DARK, LIGHT, GREY = "#1a1a1a", "#ffffff", "#8c8c8c"
 BEYOND = "beyond"
-"""Look of a cell in the map of times: censored, known only to be later than the steps run."""
+"""Look of a cell in a map of times: censored, known only to be later than the steps run."""
+BOUND = "bound"
+"""Look of a cell in a map of differences: known only to be larger or smaller than something."""
+COLOURED, COLOURED_DARK = "coloured", "coloured_dark"
+"""Looks of a cell whose colour is its value; the second is so dark that words on it are light."""
+NO_VALUE, NOT_REACHED = "no_value", "not_reached"
+"""Looks of a cell in a map of a measure: no run has a value; no run has come to the common step."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,11 @@ LOOKS: dict[str, Look] = {
     "failed": Look("#000000", ink=LIGHT),
     "no_run": Look("#f7f7f7", ink=GREY),
     BEYOND: Look("#F2F2F2", "hatch", GREY),
+    NOT_REACHED: Look("#E3ECF2", "hatch", "#7FA3B8"),
+    BOUND: Look("#F5EFF7", "hatch", "#A78BB5"),
+    NO_VALUE: Look(LIGHT, line="#c4c4c4", dash=(), ink="#6b6b6b"),
+    COLOURED: Look(""),
+    COLOURED_DARK: Look("", ink=LIGHT),
 }
 
 
@@ -63,15 +73,17 @@ class Size:
     font: int
     words: str
 
-    GAP = 4
+    @property
+    def gap(self) -> int:
+        return 4 if self.step_x > 30 else 2
 
     @property
     def width(self) -> int:
-        return self.step_x - self.GAP
+        return self.step_x - self.gap
 
     @property
     def height(self) -> int:
-        return self.step_y - self.GAP
+        return self.step_y - self.gap
 
     @property
     def line_height(self) -> int:
@@ -85,7 +97,9 @@ def size_for(n_x: int, n_y: int) -> Size:
         return Size(104, 64, 11, "full")
     if most <= 12:
         return Size(64, 44, 10, "short")
-    return Size(46, 30, 9, "short") if most <= 20 else Size(24, 20, 7, "none")
+    if most <= 20:
+        return Size(46, 30, 9, "short")
+    return Size(24, 20, 7, "none") if most <= 40 else Size(15, 14, 7, "none")
 
 
 # --- paths, in pixels about the cell's centre ---------------------------------------------------------------
@@ -123,35 +137,3 @@ def cross(width: float, height: float) -> str:
 
 def texture(name: str, width: float, height: float) -> str:
     return hatch(width, height) if name == "hatch" else cross(width, height)
-
-
-# --- colours of times ---------------------------------------------------------------------------------------
-
-
-def time_domain(times: list[int]) -> tuple[float, float]:
-    """Ends of a log colour scale in steps: the numbers 1, 2 or 5 times a power of ten that enclose the times."""
-    low, high = max(min(times), 1), max(max(times), 1)
-    below = max((v for v in _round_numbers(high) if v <= low), default=1.0)
-    above = min(v for v in _round_numbers(high) if v >= high and v > below)
-    return below, above
-
-
-def ink_on_time(steps: float, domain: tuple[float, float]) -> str:
-    """Colour of words on a time's colour: the scale is bright for early times and dark for late ones."""
-    low, high = math.log(domain[0]), math.log(domain[1])
-    return LIGHT if (math.log(max(steps, 1)) - low) / (high - low) > 0.5 else DARK
-
-
-def time_ticks(domain: tuple[float, float]) -> list[float]:
-    """The numbers 1, 2 or 5 times a power of ten from end to end."""
-    return [v for v in _round_numbers(domain[1]) if domain[0] <= v <= domain[1]]
-
-
-def _round_numbers(up_to: float) -> list[float]:
-    """1, 2, 5, 10, … to at least one beyond `up_to`."""
-    found: list[float] = []
-    power = 1.0
-    while not found or found[-1] <= up_to:
-        found += [power, 2 * power, 5 * power]
-        power *= 10
-    return found

@@ -1,4 +1,4 @@
-"""The report on a sweep: its folder in, tables of cells and the phase diagram out."""
+"""The report on a sweep: its folder in, tables of cells, the phase diagram and its page out."""
 
 from __future__ import annotations
 
@@ -6,56 +6,16 @@ import io
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from analysis import axes, captions
-from analysis.axes import value_text
-from analysis.cells import cells
-from analysis.load import Sweep, load_sweep
-from analysis.outcomes import words
+from analysis import sweep_table
+from analysis.findings import Findings
+from analysis.sweep_map import SweepMap, map_of, map_sweep
 from grok_sweep.store import write_atomic
 
-ROWS_IN_TABLE = 60
-
-
-@dataclass(frozen=True)
-class SweepMap:
-    """A sweep narrowed to the runs of one map, and its cells.
-
-    Attributes:
-        x, y: the settings on the axes; y is None for a map of one row.
-        where: the conditions that narrowed it.
-    """
-
-    sweep: Sweep
-    runs: pl.DataFrame
-    cells: pl.DataFrame
-    x: str
-    y: str | None
-    where: tuple[str, ...] = ()
-
-
-def map_sweep(
-    path: str | os.PathLike[str], x: str | None = None, y: str | None = None, where: Sequence[str] = ()
-) -> SweepMap:
-    """Read a sweep, choose its axes and gather its runs into cells.
-
-    Args:
-        path: runs/<sweep>; it may still be running.
-        x, y: settings for the axes, flat names or shorthands; None: those the sweep varies.
-        where: conditions "name=value" that runs must meet.
-
-    Raises:
-        ValueError: no sweep there, nothing to map, or a choice to be made; one line that says which.
-    """
-    sweep = load_sweep(path)
-    runs = axes.where(sweep.runs, where)
-    across, up = axes.choose(runs, sweep.swept, x, y)
-    return SweepMap(sweep, runs, cells(runs, across, up), across, up, tuple(where))
+__all__ = ["Findings", "SweepMap", "draw", "draw_sweep", "map_of", "map_sweep", "require_writable", "table"]
 
 
 def require_writable(folder: Path) -> None:
@@ -67,29 +27,66 @@ def require_writable(folder: Path) -> None:
         raise ValueError(f"cannot write to {folder}: {there} is read-only; give another folder with --out")
 
 
-def draw(found: SweepMap, out: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Write cells.csv, cells.parquet and phase_diagram.html, .svg, .pdf, .png; return their paths.
+def draw(
+    found: SweepMap,
+    out: str | os.PathLike[str] | None = None,
+    colour: Sequence[str] = (),
+    findings: Findings | None = None,
+) -> list[Path]:
+    """Write cells.csv, cells.parquet and phase_diagram.html, .svg, .pdf, .png; return their paths, the page's first.
+
+    Then a .csv for each table of the findings, and .svg, .pdf and .png for each of their figures.
 
     A map narrowed by `where` says so in its title and its files' names: it never replaces that of the whole sweep.
+    So do the figures of chosen colours; the page holds every colour, and opens with these.
 
     Args:
         out: folder to write to; None: the sweep's own.
+        colour: what the figures show, one map each; empty: phase and t_test.
+
+    Raises:
+        ValueError: a colour that this sweep has not.
     """
     # Imported here: reading a sweep needs neither Altair nor its converter.
-    from analysis.diagram import diagram
-    from analysis.page import write_figure
+    from analysis import sweep_figure
+    from analysis.page import figure_files
+    from analysis.sweep_page.page import html
 
     folder = found.sweep.path if out is None else Path(out)
-    parquet = io.BytesIO()
-    found.cells.write_parquet(parquet)
-    part = "".join(f"_{re.sub('[^A-Za-z0-9.=_-]', '-', condition)}" for condition in found.where)
-    tables = {f"cells{part}.csv": found.cells.write_csv().encode(), f"cells{part}.parquet": parquet.getvalue()}
-    for name, content in tables.items():
+    findings = findings or Findings()
+    drawing = sweep_figure.drawing(found, colour, findings.extras)
+    part = "".join(f"_{_plain(condition)}" for condition in found.where)
+    chosen = "".join(f"_{_plain(name)}" for name in colour)
+    contents = {
+        f"phase_diagram{part}.html": html(drawing, folder).encode(),
+        **{f"phase_diagram{part}{chosen}{kind}": content for kind, content in sweep_figure.files(drawing).items()},
+        f"cells{part}.csv": _csv(drawing.found.cells),
+        f"cells{part}.parquet": _parquet(drawing.found.cells),
+    }
+    contents |= {f"{name}{part}.csv": _csv(table) for name, table in findings.tables.items()}
+    for name, chart in findings.figures.items():
+        contents |= {f"{name}{part}{kind}": content for kind, content in figure_files(chart.to_dict()).items()}
+    for name, content in contents.items():
         write_atomic(folder / name, content)
-    name = ", ".join([found.sweep.name, *found.where])
-    chart = diagram(name, found.runs, found.cells, found.x, found.y)
-    figures = write_figure(chart, folder / f"phase_diagram{part}", captions.printable(name))
-    return [*figures, *(folder / name for name in tables)]
+    return [folder / name for name in contents]
+
+
+def _plain(text: str) -> str:
+    return re.sub("[^A-Za-z0-9.=_-]", "-", text)
+
+
+def _csv(table: pl.DataFrame) -> bytes:
+    """Lists as their items with a space between."""
+    lists = [
+        pl.col(name).cast(pl.List(pl.String)).list.join(" ") for name, kind in table.schema.items() if kind == pl.List
+    ]
+    return table.with_columns(lists).write_csv().encode()
+
+
+def _parquet(table: pl.DataFrame) -> bytes:
+    content = io.BytesIO()
+    table.write_parquet(content)
+    return content.getvalue()
 
 
 def draw_sweep(
@@ -98,35 +95,14 @@ def draw_sweep(
     x: str | None = None,
     y: str | None = None,
     where: Sequence[str] = (),
+    at: int | None = None,
+    colour: Sequence[str] = (),
     out: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Read a sweep, draw its map, and return the path of the page. Arguments and errors as in map_sweep and draw."""
-    return draw(map_sweep(path, x, y, where), out)[0]
-
-
-# --- the cells as text --------------------------------------------------------------------------------------
-
-HEADS = ("outcome", "runs", "generalised", "t_train", "t_test", "delay")
+    return draw(map_sweep(path, x, y, where, at), out, colour)[0]
 
 
 def table(found: SweepMap) -> str:
-    """The cells as aligned columns: times in steps, "> N" where at least half of the runs had not got there."""
-    names = [found.x, *([found.y] if found.y is not None else [])]
-    head = [name.rpartition(".")[2] for name in names]
-    rows = [[*head, *HEADS], *(_line(cell, names) for cell in found.cells.head(ROWS_IN_TABLE).to_dicts())]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    if found.cells.height > ROWS_IN_TABLE:
-        lines.append(f"… and {found.cells.height - ROWS_IN_TABLE} more cells in cells.csv")
-    if found.cells["n_runs"].max() != 1:
-        lines.append("times in steps: medians over the seeds, each column by itself")
-    else:
-        lines.append("times in steps")
-    return "\n".join(lines)
-
-
-def _line(cell: dict[str, Any], names: Sequence[str]) -> list[str]:
-    outcome = f"{cell['n_outcome']}/{cell['n_runs']}" if cell["n_runs"] else "0"
-    times = [cell[f"{name}_median_text"] for name in ("t_train", "t_test", "grok_delay")]
-    values = [captions.printable(value_text(cell[name])) for name in names]
-    return [*values, words(cell["outcome"]), outcome, f"{cell['n_generalised']}/{cell['n_runs']}", *times]
+    """The cells as aligned columns, as the command prints them."""
+    return sweep_table.table(found.cells, found.names)

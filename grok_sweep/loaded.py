@@ -18,7 +18,7 @@ from grok_sweep.measures.rows import measured
 from grok_sweep.measures.table import own_name, problems
 from grok_sweep.models.network import Activations, Network
 from grok_sweep.replay import Replay
-from grok_sweep.store import RunDir, read_json, read_jsonl, run_folders
+from grok_sweep.store import RunDir, by_first_digits, read_json, read_jsonl, run_folders
 from grok_sweep.tasks import Task
 
 
@@ -50,8 +50,8 @@ class LoadedRun:
     """
 
     def __init__(self, path: str | os.PathLike[str], device: str = "cpu") -> None:
-        """Raises ValueError where the folder is no run's; a sweep's says which runs it holds."""
-        self.path = Path(path)
+        """The id's first digits suffice. Raises ValueError where it is no run's folder; a sweep's: with its runs."""
+        self.path = by_first_digits(Path(path))
         self._dir = RunDir(self.path)
         if self._dir.settings() is None:
             raise ValueError(_no_run(self.path))

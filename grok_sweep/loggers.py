@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
 import shutil
 import subprocess
 import sys
@@ -21,11 +19,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from grok_sweep.config import LoggerKind, LoggerMode, RunConfig, flat, from_flat, run_id
 from grok_sweep.store import ENDED, RunDir, State, read_json, write_atomic
+from grok_sweep.wandb_session import FAILED, quiet_wandb, said, wandb_id
 
 Row = Mapping[str, Any]
 
-FAILED = "W&B failed"
-"""What the line in a run's log begins with where its mirror failed."""
 TRY_AGAIN_S = 600.0
 """A process that waited for the server in vain does not wait again for so long: its next runs go offline at once."""
 
@@ -121,7 +118,7 @@ class Guarded:
                 action(self._mirror)
                 break
             except Exception as error:  # whatever the library raises, the run goes on
-                failures.append(_said(error))
+                failures.append(said(error))
             self.give_up()
             self._mirror, opening = NoMirror(), bool(self._makes)
         if failures:
@@ -134,11 +131,6 @@ class Guarded:
             "the run goes on without it, metrics.jsonl holds every row; to upload what is missing, once it is done: "
             f"python -m grok_sweep publish {self._dir.path}; to do without W&B: logger=none"
         )
-
-
-def _said(error: Exception, most: int = 300) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
-    return text if len(text) <= most else text[:most] + "…"
 
 
 def _let_go_of_wandb() -> None:
@@ -311,23 +303,18 @@ def _init_online(config: RunConfig, run_dir: RunDir, name: str) -> Any:
         return _init(config, run_dir, name, LoggerMode.online)
     except Exception as error:
         if time.monotonic() - began > 1.0:  # else trying costs nothing: a missing or a wrong key
-            _in_vain = time.monotonic(), _said(error)
+            _in_vain = time.monotonic(), said(error)
         raise
 
 
 def _init(config: RunConfig, run_dir: RunDir, name: str, mode: LoggerMode) -> Any:
-    # Else wandb reports its own errors and counts to the server at exit, offline too.
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-
-    wandb_id = re.sub(r"[:;,#?/']", "_", f"{config.sweep}-{name}")  # what W&B allows in no id
-    _finish_left_open(wandb_id)
-    settings = _quiet_settings(wandb, config.logger.timeout_s)
-    wandb.setup(settings=settings)
+    run = wandb_id(config.sweep, name)
+    _finish_left_open(run)
+    wandb, settings = quiet_wandb(config.logger.timeout_s)
     return wandb.init(
         project=config.logger.project,
         entity=config.logger.entity,
-        id=wandb_id,
+        id=run,
         name=name,
         group=config.sweep,
         job_type="train",
@@ -339,23 +326,3 @@ def _init(config: RunConfig, run_dir: RunDir, name: str, mode: LoggerMode) -> An
         reinit="create_new",
         settings=settings,
     )
-
-
-def _quiet_settings(wandb: Any, timeout_s: float) -> Any:
-    """No word on the terminal, no console capture, no system metrics, no wait without end.
-
-    `x_` names are W&B's unstable ones, so only those that it knows.
-    """
-    wanted = {
-        "console": "off",
-        "silent": True,
-        "init_timeout": timeout_s,
-        "finish_timeout": timeout_s,
-        "finish_timeout_raises": True,
-        "x_disable_stats": True,
-        "x_disable_meta": True,
-        "x_save_requirements": False,
-        "disable_code": True,
-        "disable_git": True,
-    }
-    return wandb.Settings(**{k: v for k, v in wanted.items() if k in wandb.Settings.model_fields})

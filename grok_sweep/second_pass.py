@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from grok_sweep.machine import keep_freed_memory, usable_cores
+from grok_sweep.measures.frequencies import neighbours
 from grok_sweep.measures.rows import entries
-from grok_sweep.measures.table import HINDSIGHT, MEASURES, Measure, measure, own_name
+from grok_sweep.measures.table import HINDSIGHT, MEASURES, Measure, keys_of, measure, own_name
 from grok_sweep.replay import Replay
 from grok_sweep.store import RunDir, State, read_jsonl
 
@@ -98,13 +99,13 @@ def measure_run(path: str | Path, names: Sequence[str], by_replay: bool = False,
     steps = run_dir.snapshot_steps()
     if by_replay or not steps:
         steps = sorted(replay.hashes)
-    key_freqs, without_keys = None, ""
+    final_keys: dict[str, list[int]] = {}
+    without_keys = ""
     if any(name in HINDSIGHT for name in names):
-        key_freqs, without_keys = _final_key_freqs(replay)
+        final_keys, without_keys = _final_keys(replay)
+    defined = [name for name in names if name not in HINDSIGHT or keys_of(name) in final_keys]
     wanted = [
-        one
-        for one in (_Wanted.of(name, key_freqs) for name in names if name not in HINDSIGHT or key_freqs)
-        if again or not one.stands(run_dir, steps)
+        one for one in (_Wanted.of(name, final_keys) for name in defined) if again or not one.stands(run_dir, steps)
     ]
     if not wanted:
         return Report(run_dir.path, note=without_keys or "measured before")
@@ -120,17 +121,24 @@ def measure_run(path: str | Path, names: Sequence[str], by_replay: bool = False,
 
 @dataclass(frozen=True)
 class _Wanted:
-    """One measure to take: under which name, by which function, if defined."""
+    """One measure to take: under which name, by which function, if defined.
+
+    Attributes:
+        key_freqs: the final ones; None for a measure that does not take them.
+        taken: those that it takes, the final ones or a set beside them.
+    """
 
     name: str
     line: Measure
     function: Callable[..., Any]
     key_freqs: list[int] | None
+    taken: list[int] | None
 
     @staticmethod
-    def of(name: str, key_freqs: list[int] | None) -> _Wanted:
+    def of(name: str, final_keys: Mapping[str, list[int]]) -> _Wanted:
         line = measure(HINDSIGHT.get(name, name))
-        return _Wanted(own_name(name), line, line.load(), key_freqs if name in HINDSIGHT else None)
+        keys, taken = (final_keys[""], final_keys[keys_of(name)]) if name in HINDSIGHT else (None, None)
+        return _Wanted(own_name(name), line, line.load(), keys, taken)
 
     def file(self, run_dir: RunDir) -> Path:
         return run_dir.measured_file if self.key_freqs is None else run_dir.final_keys_file
@@ -148,7 +156,7 @@ class _Wanted:
     def values(self, evaluation: Any) -> dict[str, Any]:
         if self.key_freqs is None:
             return entries(self.name, self.function(evaluation))
-        return {"key_freqs_final": self.key_freqs, self.name: self.function(evaluation, self.key_freqs)}
+        return {"key_freqs_final": self.key_freqs, self.name: self.function(evaluation, self.taken)}
 
 
 def _values(
@@ -163,12 +171,12 @@ def _values(
     yield from by_file.items()
 
 
-def _final_key_freqs(replay: Replay) -> tuple[list[int] | None, str]:
-    """The final network's key frequencies; or None and the reason."""
+def _final_keys(replay: Replay) -> tuple[dict[str, list[int]], str]:
+    """The final network's key frequencies under "", with the sets beside them under their names; or none, and why."""
     final = replay.evaluation(replay.last_step)
     if not MEASURES["key_freqs"].needs <= final.has:
-        return None, "no cyclic group is known for this operation: no key frequencies"
+        return {}, "no cyclic group is known for this operation: no key frequencies"
     found = final.key_freqs
     if found.freqs is None:
-        return None, f"the final network has no key frequencies (gap {found.gap:.1f} decades)"
-    return found.freqs, ""
+        return {}, f"the final network has no key frequencies (gap {found.gap:.1f} decades)"
+    return {"": found.freqs} | neighbours(found.freqs, final.excluded_loss_k), ""

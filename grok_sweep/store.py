@@ -7,6 +7,7 @@ Weights go through safetensors, which is imported (with torch) only where weight
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import math
 import os
@@ -325,6 +326,16 @@ def run_folders(path: Path) -> list[Path]:
     if RunDir(path).settings_file.exists():
         return [path]
     return sorted(folder for folder in path.glob("*") if RunDir(folder).settings_file.exists())
+
+
+def by_first_digits(path: Path) -> Path:
+    """The folder of the one run beside this path whose id begins so, four digits or more; else the path itself."""
+    if path.exists() or len(path.name) < 4:
+        return path
+    found = [
+        folder for folder in path.parent.glob(f"{glob.escape(path.name)}*") if RunDir(folder).settings_file.exists()
+    ]
+    return found[0] if len(found) == 1 else path
 
 
 class MetricsFile:

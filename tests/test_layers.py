@@ -34,8 +34,12 @@ LAYERS = [
     "grok_sweep.own",
     "grok_sweep.phases",
     "grok_sweep.summary",
+    # The same settings as words of a command line.
+    "grok_sweep.sweep.command_line",
+    "grok_sweep.sweep.retype",
     # One run: its files, its mirror, the order of its writes, the main path.
     "grok_sweep.store",
+    "grok_sweep.wandb_session",
     "grok_sweep.run_table",
     "grok_sweep.collected",
     "grok_sweep.machine",
@@ -57,10 +61,9 @@ LAYERS = [
     "grok_sweep.sweep.reopen",
     "grok_sweep.sweep.interrupt",
     "grok_sweep.sweep.cancel",
-    "grok_sweep.sweep.command_line",
-    "grok_sweep.sweep.retype",
     "grok_sweep.settings_list",
     "grok_sweep.sweep.words",
+    "grok_sweep.sweep.alone",
     "grok_sweep.sweep.progress",
     "grok_sweep.sweep.grid",
     "grok_sweep.sweep.display",
@@ -80,6 +83,8 @@ LAYERS = [
 
 ANALYSIS = "analysis"
 ANALYSIS_READS_UP_TO = "grok_sweep.collected"
+ANALYSIS_READS_TOO = ("grok_sweep.loaded", "grok_sweep.sweep.alone", "grok_sweep.commands.paths")
+"""Above that: a run as a notebook opens it, the command that trains it alone, and PATH on a command line."""
 
 PURE_UP_TO = "grok_sweep.summary"
 EFFECTS = {"os", "io", "pathlib", "shutil", "subprocess", "socket", "tempfile", "logging", "rich", "wandb", "time"}
@@ -105,6 +110,7 @@ WITHOUT_TORCH = [
     "grok_sweep.dotted",
     "grok_sweep.own",
     "grok_sweep.store",
+    "grok_sweep.wandb_session",
     "grok_sweep.run_table",
     "grok_sweep.collected",
     "grok_sweep.machine",
@@ -118,6 +124,7 @@ WITHOUT_TORCH = [
     "grok_sweep.sweep.cancel",
     "grok_sweep.sweep.command_line",
     "grok_sweep.sweep.words",
+    "grok_sweep.sweep.alone",
     "grok_sweep.sweep.progress",
     "grok_sweep.sweep.grid",
     "grok_sweep.sweep.display",
@@ -128,6 +135,7 @@ WITHOUT_TORCH = [
     "hydra_plugins",
     "launch",
     "analysis.load",
+    "analysis.sources",
 ]
 """Importing these brings no torch along, whatever they import in turn: a plan of thousands of runs is made, and a
 sweep is watched and drawn, without its two seconds."""
@@ -236,7 +244,8 @@ def backward(root: Path) -> list[str]:
         here, there = place(i.module), place(i.target)
         if within(i.module, ANALYSIS):
             last = LAYERS.index(ANALYSIS_READS_UP_TO)
-            wrong = not within(i.target, ANALYSIS) and (there is None or there > last)
+            may = within(i.target, ANALYSIS) or i.target in ANALYSIS_READS_TOO
+            wrong = not may and (there is None or there > last)
         else:
             wrong = here is None or there is None or there > here
         if wrong:

@@ -22,6 +22,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
+import wandb_reading as reading
+from wandb_artifacts import Artifacts
 
 from grok_sweep import loggers, run
 
@@ -49,6 +51,9 @@ class StoredRun:
         n_received: rows that came, those sent again included.
         exit_code: None until the client says that the run is over.
         preempting: the client said that it stops before the end.
+        state: what W&B says of the run where that does not follow from the end: crashed, killed, pending.
+        parquet: the history exported to a file; None: not yet.
+        heartbeat_at: changes with whatever comes from the client.
     """
 
     id: str
@@ -63,7 +68,14 @@ class StoredRun:
     n_received: int = 0
     exit_code: int | None = None
     preempting: bool = False
+    state: str | None = None
+    parquet: bytes | None = None
+    n_requests: int = 0
     uploads: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def heartbeat_at(self) -> str:
+        return f"2026-11-28T00:{self.n_requests // 60:02}:{self.n_requests % 60:02}Z"
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -92,7 +104,10 @@ class WandbServer:
 
     Attributes:
         runs: by id.
+        artifacts: every version.
+        views: saved workspaces, by name.
         requests: path of each HTTP request that came.
+        operations: name of each GraphQL request that came.
         unknown: what was asked that the stub has no answer to.
         fault: what is wrong with it; may change at any time.
         stale_after: None, or a number of rows: what the server says of its last row and of the summary is as old as
@@ -101,7 +116,10 @@ class WandbServer:
 
     def __init__(self) -> None:
         self.runs: dict[str, StoredRun] = {}
+        self.key = KEY
+        self.views: dict[str, dict[str, Any]] = {}
         self.requests: list[str] = []
+        self.operations: list[str] = []
         self.unknown: list[str] = []
         self.stale_after: int | None = None
         self._fault = Fault.none
@@ -111,6 +129,7 @@ class WandbServer:
         self._http = _Http(("127.0.0.1", 0), _Handler)
         self._http.stub = self
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self.artifacts = Artifacts(self.url)
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
@@ -138,12 +157,21 @@ class WandbServer:
         found = re.search(r"(?:query|mutation)\s+(\w+)", query)
         operation = found[1] if found else query
         with self.lock:
+            self.operations.append(operation)
             answers = {
                 "Viewer": self._viewer,
                 "ServerFeaturesQuery": lambda v: {"serverInfo": {"features": []}},
                 "RunResumeStatus": self._resume_status,
                 "UpsertBucket": self._upsert,
                 "CreateRunFiles": self._create_files,
+                "GetDefaultEntity": self._viewer,
+                "Runs": lambda v: reading.runs(self.runs, v, whole="summaryMetrics" in query),
+                "RunHistoryKeys": lambda v: reading.history_keys(self.runs[v["name"]]),
+                "RunParquetHistory": lambda v: reading.parquet_history(self.runs[v["runName"]], self.url),
+                "HistoryPage": lambda v: reading.history_page(self.runs[v["run"]], v),
+                "View": lambda v: reading.view(self.views, {run.project for run in self.runs.values()}, v),
+                "UpsertView2": lambda v: reading.upsert_view(self.views, v),
+                **self.artifacts.answers,
             }
             if operation not in answers:
                 self.unknown.append(operation)
@@ -208,6 +236,7 @@ class WandbServer:
         """One request of the file stream: lines with their offset, and at the end the exit code."""
         with self.lock:
             run = self.runs[run_id]
+            run.n_requests += 1
             files = body.get("files") or {}
             if HISTORY in files:
                 rows = [json.loads(line) for line in files[HISTORY]["content"]]
@@ -222,7 +251,10 @@ class WandbServer:
     def take_upload(self, path: str, content: bytes) -> None:
         _, run_id, name = unquote(path).strip("/").split("/", 2)
         with self.lock:
-            self.runs[run_id].uploads[name] = content
+            if run_id in self.runs:
+                self.runs[run_id].uploads[name] = content
+            else:
+                self.artifacts.take_upload(run_id, name, content)
 
 
 class _Http(ThreadingHTTPServer):
@@ -262,7 +294,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {})
 
     def do_GET(self) -> None:
-        self._send(404, {})
+        run = self.server.stub.runs.get(unquote(self.path).removeprefix("/parquet/"))
+        if run is None or run.parquet is None:
+            self._send(404, {})
+        else:
+            self.server.stub.requests.append(self.path)
+            self._send_bytes(200, "application/octet-stream", run.parquet)
 
     def _is_served(self, needs_key: bool = True) -> bool:
         """False where the answer is already given: an error, or that the key is wrong."""
@@ -282,9 +319,11 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def _send(self, status: int, content: dict[str, Any]) -> None:
-        payload = json.dumps(content).encode()
+        self._send_bytes(status, "application/json", json.dumps(content).encode())
+
+    def _send_bytes(self, status: int, kind: str, payload: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(payload)))
         self.end_headers()
         self.wfile.write(payload)

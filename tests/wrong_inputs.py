@@ -249,6 +249,7 @@ COMMANDS: list[Row] = [
     # What is no override at all.
     ("p", ["p: a setting is given as name=value"]),
     ("=3", ["=3: a setting is given as name=value"]),
+    ("wd=0.1,", ["wd=0.1,: it ends where a value should follow"]),
     ("p=[31", ["p=[31: no viable alternative at input '[31'; quote a value that holds brackets, braces or commas"]),
     (
         "31 frac=2",

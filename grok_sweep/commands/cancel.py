@@ -51,6 +51,9 @@ def carry_out(given: argparse.Namespace) -> int:
 
 def _cancel(sweep: SweepDir, run: PlannedRun | None, wait_s: float) -> int:
     runs = sweep.plan() if run is None else [run]
+    if not any(s.needs_work or s.is_worked_on for s in survey(sweep, runs)):
+        print(f"nothing is left to do in {sweep.path if run is None else named(run)}: nothing was cancelled")
+        return EXIT_DONE
     ask_to_stop(sweep.cancel_file if run is None else sweep.run(run.run_id).cancel_file)
     jobs = _slurm_jobs(sweep) if run is None else []
     _scancel(jobs, "--state=PENDING")

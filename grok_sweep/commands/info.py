@@ -5,22 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from grok_sweep.commands.launches import MOST_COMMANDS, commands, shown_here
+from grok_sweep.commands.launches import MOST_COMMANDS, commands
 from grok_sweep.commands.paths import is_sweep, run_at, sweep_at
 from grok_sweep.commands.status import counted
 from grok_sweep.store import PlannedRun, RunDir, SweepDir, read_json
+from grok_sweep.sweep.alone import alone, settings_of
 from grok_sweep.sweep.claims import describe
 from grok_sweep.sweep.command_line import EXIT_DONE, SHORTHANDS
 from grok_sweep.sweep.retype import CHOSEN_IN_CONF, as_words, differing
 from grok_sweep.sweep.survey import look_at, pace, survey
-from grok_sweep.sweep.words import command, ending, named, number, size, some
+from grok_sweep.sweep.words import ending, named, number, size, some
 
-LAUNCH = Path(__file__).resolve().parents[2] / "launch.py"
 MOST_VALUES = 8
 SUMMARY = ("t_train", "t_test", "t_novel", "grok_delay", "phase", "key_freqs", "key_gap", "n_train", "bitwise")
 
@@ -68,37 +67,6 @@ def of_run(sweep: SweepDir, run: PlannedRun) -> list[str]:
     lines += [f"  {word}" for word in as_words(settings)] or ["  none"]
     lines += _summary(run_dir) + _attempts(run_dir)
     return [*lines, "", "this run alone, in the same folder:", f"  {alone(sweep, run)}"]
-
-
-def settings_of(sweep: SweepDir, run: PlannedRun) -> dict[str, Any]:
-    """Its settings, with the folder that it lies in now for sweep and root, as the user named it."""
-    root = os.path.relpath(sweep.path.resolve().parent) if not sweep.path.is_absolute() else str(sweep.path.parent)
-    return run.settings | {"sweep": sweep.path.resolve().name, "root": root}
-
-
-def alone(sweep: SweepDir, run: PlannedRun) -> str:
-    """The command that trains this run alone, in its folder: ready to paste."""
-    given = differing(settings_of(sweep, run))
-    if given["root"] == "runs":
-        del given["root"]
-    if (chosen := _measures_file(given["measures.names"])) is not None:
-        del given["measures.names"]
-    words = [] if chosen in (None, DEFAULT_MEASURES) else [f"measures={chosen}"]
-    return command(shlex.quote(shown_here(LAUNCH)), *map(shlex.quote, words + as_words(given)))
-
-
-DEFAULT_MEASURES = "nanda"
-"""conf/config.yaml's choice."""
-
-
-def _measures_file(names: Sequence[str]) -> str | None:
-    """The file of conf/measures that holds these names and nothing else."""
-    for file in sorted((LAUNCH.parent / "conf" / "measures").glob("*.yaml")):
-        lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
-        held = [line.removeprefix("  - ") for line in lines[1:]]
-        if (lines[:1] == ["names:"] and held == list(names)) or (lines == ["names: []"] and not names):
-            return file.stem
-    return None
 
 
 def _summary(run_dir: RunDir) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from grok_sweep.store import SweepDir, read_json
 from grok_sweep.sweep.survey import Seen
-from grok_sweep.sweep.words import command, some
+from grok_sweep.sweep.words import command, shown_here, some
 
 MOST_COMMANDS = 5
 
@@ -57,9 +57,3 @@ def _typed(launch: dict[str, Any]) -> str | None:
     shown = command(shlex.quote(shown_here(folder / script)), *map(shlex.quote, words[at + 1 :]))
     elsewhere = "folder" in launch and folder.resolve() != Path.cwd()
     return f"cd {shlex.quote(str(folder))} && {shown}" if elsewhere else shown
-
-
-def shown_here(path: Path) -> str:
-    """The path relative to the present folder where it lies in it."""
-    path = path.resolve()
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

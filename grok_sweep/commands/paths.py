@@ -6,6 +6,10 @@ import difflib
 from pathlib import Path
 
 from grok_sweep.store import PlannedRun, RunDir, SweepDir, run_folders
+from grok_sweep.sweep.words import named
+
+MOST_NAMED = 6
+"""Runs that a message names at most."""
 
 
 class WrongPath(ValueError):
@@ -24,6 +28,8 @@ def sweep_at(path: Path) -> SweepDir:
 
 def run_at(path: Path) -> tuple[SweepDir, PlannedRun]:
     """The run whose folder this is, or would be. Raises WrongPath."""
+    if path.is_file():
+        raise WrongPath(_no_sweep(path))
     above = _sweep_above(path)
     found = _runs_at(above, path.name) if above is not None else []
     if above is not None and len(found) == 1:
@@ -33,9 +39,7 @@ def run_at(path: Path) -> tuple[SweepDir, PlannedRun]:
     if (settings := RunDir(path).settings()) is not None:  # a run that was copied out of its sweep
         return SweepDir(path.resolve().parent), PlannedRun(path.resolve().name, settings, {})
     if SweepDir(path).plan_file.exists():
-        runs = SweepDir(path).plan()
-        example = f", for example {path / runs[0].run_id}" if runs else ""
-        raise WrongPath(f"{path} is a sweep; this command takes one of its {len(runs)} runs{example}")
+        raise WrongPath(_its_runs(path, SweepDir(path).plan()))
     if above is not None:
         if any(run.run_id.startswith(path.name) for run in above.plan()):
             raise WrongPath(f"{path}: four digits or more of a run's id are asked for")
@@ -70,6 +74,15 @@ def _runs_at(sweep: SweepDir, name: str) -> list[PlannedRun]:
     runs = sweep.plan()
     exactly = [run for run in runs if run.run_id == name]
     return exactly or [run for run in runs if len(name) >= 4 and run.run_id.startswith(name)]
+
+
+def _its_runs(path: Path, runs: list[PlannedRun]) -> str:
+    """That this is a sweep, and which runs it holds."""
+    takes = f"{path} is a sweep; this command takes one of its {len(runs)} runs"
+    if not runs:
+        return takes
+    others = [named(run) for run in runs[1:MOST_NAMED]] + (["…"] if len(runs) > MOST_NAMED else [])
+    return f"{takes}, for example {path / named(runs[0])}" + (f"; also {', '.join(others)}" if others else "")
 
 
 def _no_sweep(path: Path) -> str:

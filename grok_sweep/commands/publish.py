@@ -10,6 +10,9 @@ from typing import Any
 from grok_sweep.commands.paths import trained_at
 from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_RUN_FAILED, EXIT_WRONG_SETTINGS
 
+ENOUGH = 3
+"""Failures, one like the other and no success before, after which no key or no network is the reason."""
+
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
@@ -26,18 +29,27 @@ def carry_out(given: argparse.Namespace) -> int:
         return EXIT_WRONG_SETTINGS
     from grok_sweep.loggers import publish
 
-    failed = 0
+    failures: list[str] = []
+    uploaded = False
     for i, folder in enumerate(folders, 1):
         try:
             said = f"{publish(folder)} rows uploaded"
+            uploaded = True
         except ValueError as error:  # not finished: nobody's failure
             said = str(error).partition(": ")[2] or str(error)
         except Exception as error:  # whatever wandb raises: no network, no key
-            failed, said = failed + 1, " ".join(f"{type(error).__name__}: {error}".split())
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            failures.append(said)
         print(f"[{i} of {len(folders)}] {folder.name}: {said}", flush=True)
-    if failed:
-        print(f"{failed} of {len(folders)} runs could not be published", file=sys.stderr)
-    return EXIT_RUN_FAILED if failed else EXIT_DONE
+        if not uploaded and len(failures) == ENOUGH and len(set(failures)) == 1 and i < len(folders):
+            print(
+                f"the first {ENOUGH} that were tried failed for one reason: {len(folders) - i} left out",
+                file=sys.stderr,
+            )
+            return EXIT_RUN_FAILED
+    if failures:
+        print(f"{len(failures)} of {len(folders)} runs could not be published", file=sys.stderr)
+    return EXIT_RUN_FAILED if failures else EXIT_DONE
 
 
 def no_run(path: Path) -> str:

@@ -8,12 +8,14 @@ import shlex
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from grok_sweep.commands.launches import how_to_continue
 from grok_sweep.commands.paths import sweep_at
 from grok_sweep.store import ENDED, State, SweepDir
+from grok_sweep.sweep.cancel import is_cancelled
 from grok_sweep.sweep.claims import Holder
 from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_RUN_FAILED
 from grok_sweep.sweep.survey import Pace, Seen, pace, runs_per_hour, seconds_left, survey
@@ -152,6 +154,8 @@ def _what_next(sweep: SweepDir, seen: Sequence[Seen], paces: Sequence[Pace], n_f
     n_left = sum(s.needs_work and not s.is_worked_on for s in seen)
     if paces:
         lines.append("to watch: " + command("-m grok_sweep watch", folder))
+        if n_cancelled := _n_cancelled(sweep, seen):
+            lines.append(f"cancelled, and left until a launch is given: {some(n_cancelled, 'run')}")
     elif n_left:
         lines += [f"nobody works on what is left, {some(n_left, 'run')}", *how_to_continue(sweep, seen)]
     else:
@@ -160,6 +164,14 @@ def _what_next(sweep: SweepDir, seen: Sequence[Seen], paces: Sequence[Pace], n_f
         lines.append("every failed run: " + command("-m grok_sweep status --failed", folder))
         lines.append("to train them again: " + command("-m grok_sweep retry", folder))
     return lines
+
+
+def _n_cancelled(sweep: SweepDir, seen: Sequence[Seen]) -> int:
+    """Runs cancelled one by one since the last launch: those who are at work leave them alone."""
+    last = [str(launch.get("started")) for launch in sweep.launches()][-1:]
+    since = max((datetime.fromisoformat(started).timestamp() for started in last), default=0.0)
+    at_rest = [s for s in seen if s.needs_work and not s.is_worked_on]
+    return sum(is_cancelled(sweep.run(s.run.run_id).cancel_file, since) for s in at_rest)
 
 
 def shortened(lines: Sequence[str], most: int | None) -> list[str]:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -121,7 +121,7 @@ def _train(order: Order, signals: Signals) -> bool:
     """Whether any run was trained here."""
     sweep = SweepDir(order.sweep)
     planned = {run.run_id: run for run in sweep.plan()}
-    if not any(_needs_work(sweep, planned[run_id], order) for run_id in order.run_ids):
+    if next(_left(sweep, order), None) is None:
         print("nothing is left to do", flush=True)
         return False
     from grok_sweep.sweep.worker import work
@@ -139,10 +139,14 @@ def _train(order: Order, signals: Signals) -> bool:
     return bool(steps)
 
 
-def _needs_work(sweep: SweepDir, run: PlannedRun, order: Order) -> bool:
-    """Nothing does of an order that was cancelled since it was given: such a job leaves, and does not go on."""
-    is_wanted = not is_cancelled(sweep.cancel_file, order.asked)
-    return is_wanted and needs_work(run, sweep.run(run.run_id), order.retry_failed_before)
+def _left(sweep: SweepDir, order: Order) -> Iterator[PlannedRun]:
+    """The runs of the order with work left; none of an order that was cancelled since: its job leaves for good."""
+    if is_cancelled(sweep.cancel_file, order.asked):
+        return
+    wanted = set(order.run_ids)
+    for run in sweep.plan():
+        if run.run_id in wanted and needs_work(run, sweep.run(run.run_id), order.retry_failed_before):
+            yield run
 
 
 def _some_died(sweep: SweepDir, held: list[PlannedRun], signals: Signals) -> bool:
@@ -195,10 +199,7 @@ class Job:
             return
         earlier = [(attempt["machine"], attempt["pid"], attempt["started"]) for attempt in self._before]
         self.say(f"attempt {len(earlier) + 1} of this job")
-        wanted = set(self._order.run_ids)
-        for run in self._sweep.plan():
-            if run.run_id not in wanted or not _needs_work(self._sweep, run, self._order):
-                continue
+        for run in _left(self._sweep, self._order):
             claims = Claims(self._sweep, float(run.settings["claim_timeout_s"]))
             holder = claims.holder(run.run_id)
             if holder is not None and _identity(holder) in earlier:
@@ -226,13 +227,11 @@ class Job:
 
     def has_work(self) -> bool:
         """Whether a run is left that nobody else trains."""
-        wanted = set(self._order.run_ids)
-        for run in self._sweep.plan():
-            if run.run_id in wanted and _needs_work(self._sweep, run, self._order):
-                timeout_s = float(run.settings["claim_timeout_s"])
-                holder = Claims(self._sweep, timeout_s).holder(run.run_id)
-                if holder is None or not holder.is_alive(timeout_s):
-                    return True
+        for run in _left(self._sweep, self._order):
+            timeout_s = float(run.settings["claim_timeout_s"])
+            holder = Claims(self._sweep, timeout_s).holder(run.run_id)
+            if holder is None or not holder.is_alive(timeout_s):
+                return True
         return False
 
     def had_enough(self, failed: list[str]) -> bool:

@@ -49,3 +49,26 @@ def by_largest_gap(delta: Float[Tensor, " n_freqs"]) -> KeyFrequencies:
     if gaps[largest] < LEAST_GAP:
         return KeyFrequencies(None, gaps[largest])
     return KeyFrequencies(sorted(i + 1 for i in order[: largest + 1]), gaps[largest])
+
+
+WITHOUT_WEAKEST, WITH_NEXT = "without_weakest", "with_next"
+
+
+def neighbours(key_freqs: list[int], excluded_loss_k: Float[Tensor, " n_freqs"]) -> dict[str, list[int]]:
+    """The two sets of key frequencies that the rule might as well have found: one fewer, one more.
+
+    "without_weakest" lacks the one whose removal costs least, "with_next" has the one beside K whose removal costs
+    most. A set that would be empty, or has none to add, is left out.
+
+    Args:
+        excluded_loss_k: for k = 1, 2, …
+    """
+    by_cost = sorted(range(1, len(excluded_loss_k) + 1), key=lambda k: -float(excluded_loss_k[k - 1]))
+    inside = [k for k in by_cost if k in key_freqs]
+    outside = [k for k in by_cost if k not in key_freqs]
+    found = {}
+    if len(inside) > 1:
+        found[WITHOUT_WEAKEST] = sorted(inside[:-1])
+    if outside:
+        found[WITH_NEXT] = sorted([*inside, outside[0]])
+    return found

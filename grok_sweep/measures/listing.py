@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from grok_sweep.measures.table import ALWAYS, HINDSIGHT, HINDSIGHT_K, MEASURES, Measure
+from grok_sweep.measures.table import ALWAYS, HINDSIGHT, HINDSIGHT_K, MEASURES, OTHER_KEYS, Measure, keys_of
 
 BEGIN, END = "<!-- table: generated -->", "<!-- end of the table -->"
 _HEAD = ("name", "what it is", "sees", "key frequencies", "direction", "scale", "defined with", "source")
@@ -12,7 +12,7 @@ _HEAD = ("name", "what it is", "sees", "key frequencies", "direction", "scale", 
 
 def markdown() -> str:
     """Three tables: what every row holds, what measures.names chooses from, what a second pass adds."""
-    hindsight = {name: _in_hindsight(of) for name, of in HINDSIGHT.items()}
+    hindsight = {name: _in_hindsight(name, of) for name, of in HINDSIGHT.items()}
     parts = [
         "### In every row, where there are such pairs\n\n" + _table(ALWAYS),
         "### Chosen by `measures.names`\n\n" + _table(MEASURES),
@@ -30,9 +30,9 @@ def renewed(document: str) -> str:
     return f"{before}{BEGIN}\n\n{markdown()}\n\n{END}{after}"
 
 
-def _in_hindsight(of: str) -> Measure:
-    line = MEASURES[of]
-    meaning = f"{of} with the key frequencies of the last step"
+def _in_hindsight(name: str, of: str) -> Measure:
+    line, other = MEASURES[of], OTHER_KEYS.get(keys_of(name), "")
+    meaning = f"{of} with the key frequencies of the last step{', ' * bool(other)}{other}"
     return Measure(line.function, meaning, line.sees, line.source, HINDSIGHT_K, "", line.scale, line.needs)
 
 

@@ -243,6 +243,17 @@ HINDSIGHT: dict[str, str] = {
 }
 """Name of a measure with the final key frequencies -> the measure, whose second argument they are."""
 
+OTHER_KEYS = {"without_weakest": "without the weakest of them", "with_next": "and the next one"}
+"""Two sets beside the final key frequencies (frequencies.neighbours): in how far stages hang on the choice of K."""
+HINDSIGHT |= {f"{name}_{other}{FINAL}": name for name in ("restricted_loss", "excluded_loss") for other in OTHER_KEYS}
+
+
+def keys_of(name: str) -> str:
+    """Which key frequencies a measure of HINDSIGHT takes: "" for the final ones, else one of OTHER_KEYS."""
+    infix = name.removesuffix(FINAL).removeprefix(HINDSIGHT[name]).removeprefix("_")
+    assert not infix or infix in OTHER_KEYS
+    return infix
+
 
 def own_name(path: str) -> str:
     """Under which name a measure of the user's own is logged: the last part of its dotted path."""

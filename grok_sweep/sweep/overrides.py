@@ -194,6 +194,7 @@ _HYDRAS_ADVICE = (
 )  # fmt: skip
 _REWORDED = (
     (r"missing EQUAL at '<EOF>'", _NAME_VALUE),
+    (r"(mis(matched|sing)|extraneous) .*'<EOF>'.*", "it ends where a value should follow"),
     (r"field '.*' is not Optional", "must have a value, null is none"),
     (r"Missing mandatory value: .*", "must have a value, ??? is none"),
     (r"no viable alternative at input .*", r"\g<0>; quote a value that holds brackets, braces or commas"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from grok_sweep.config import RunConfig, flat, from_flat, resolved
@@ -11,6 +12,8 @@ from grok_sweep.sweep.command_line import SHORTHANDS
 
 CHOSEN_IN_CONF = ("measures.names", "sweep", "root")
 """Given always: conf/config.yaml chooses other values than the dataclasses, or the folder decides."""
+DEFAULT_MEASURES = "nanda"
+"""conf/config.yaml's choice."""
 DERIVED = ("model.d_head", "model.d_mlp", "optimizer.decay")
 """Filled in from other settings where they are null."""
 
@@ -35,6 +38,34 @@ def _resolved(given: Mapping[str, Any]) -> dict[str, Any]:
         return flat(resolved(from_flat(given)))
     except ValueError:  # a setting of another version: nothing is left out
         return {}
+
+
+def words_alone(settings: Mapping[str, Any], choices: Mapping[str, Sequence[str]]) -> list[str]:
+    """What launch.py is given to train the run with these settings alone; not yet quoted for a shell.
+
+    Args:
+        choices: conf/measures, as `measure_choices` reads it.
+    """
+    given = differing(settings)
+    if given.get("root") == "runs":
+        del given["root"]
+    names = list(given.get("measures.names", []))
+    chosen = next((choice for choice, held in choices.items() if list(held) == names), None)
+    if chosen is not None:
+        del given["measures.names"]
+    return ([] if chosen in (None, DEFAULT_MEASURES) else [f"measures={chosen}"]) + as_words(given)
+
+
+def measure_choices(conf: Path) -> dict[str, list[str]]:
+    """The files of conf/measures that hold a list of names and nothing else: choice -> names."""
+    found = {}
+    for file in sorted((conf / "measures").glob("*.yaml")):
+        lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+        if lines == ["names: []"]:
+            found[file.stem] = []
+        elif lines[:1] == ["names:"] and all(line.startswith("  - ") for line in lines[1:]):
+            found[file.stem] = [line.removeprefix("  - ") for line in lines[1:]]
+    return found
 
 
 def as_words(given: Mapping[str, Any]) -> list[str]:

@@ -28,6 +28,12 @@ def command(*words: str) -> str:
     return " ".join([shown, *words])
 
 
+def shown_here(path: Path) -> str:
+    """The path relative to the present folder where it lies in it."""
+    path = path.resolve()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def axes_in_words(run: PlannedRun) -> str:
     """wd=1.0, frac=0.3: the swept settings as one would type them."""
     return ", ".join(f"{name}={value}" for name, value in short_axes(run).items())

@@ -15,6 +15,7 @@ from small_runs import small_config
 import grok_sweep
 from grok_sweep import train
 from grok_sweep.config import DataConfig, MeasuresConfig, ModelConfig, OptimizerConfig, RunConfig, SnapshotsConfig
+from grok_sweep.measures.losses import excluded_loss, restricted_loss
 from grok_sweep.measures.table import HINDSIGHT
 from grok_sweep.replay import Replay, ReplayDiffers
 from grok_sweep.run import Hooks, run_one
@@ -49,7 +50,7 @@ def trained(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run_dir(trained, tmp_path) -> RunDir:
-    return RunDir(shutil.copytree(trained, tmp_path / "run"))
+    return RunDir(shutil.copytree(trained, tmp_path / "4eacc902bfdb"))
 
 
 def rows_at(file: Path, steps: list[int]) -> list[dict]:
@@ -78,7 +79,7 @@ def test_by_replay_and_from_snapshots_the_second_pass_is_the_same(run_dir):
 def test_hindsight_uses_the_final_key_frequencies_at_every_step(run_dir):
     measure_run(run_dir.path, ["excluded_loss_final", "restricted_loss_final"])
     rows = read_jsonl(run_dir.final_keys_file)
-    run = grok_sweep.load(run_dir.path)
+    run = grok_sweep.load(run_dir.path.with_name("4eacc9"))
     final = run.evaluation().key_freqs.freqs
     assert final == [3, 9]
     assert all(row["key_freqs_final"] == final for row in rows)
@@ -89,6 +90,26 @@ def test_hindsight_uses_the_final_key_frequencies_at_every_step(run_dir):
     # At the end the network's own key frequencies are the final ones.
     assert rows[-1]["excluded_loss_final"] == run_dir.rows()[-1]["excluded_loss"]
     assert rows[-1]["restricted_loss_final"] == run_dir.rows()[-1]["restricted_loss"]
+
+
+def test_losses_with_the_sets_beside_the_final_key_frequencies(run_dir):
+    names = [name for name in HINDSIGHT if "_with" in name]
+    assert len(names) == 4
+    assert measure_run(run_dir.path, names).n_rows == 11
+    rows = read_jsonl(run_dir.final_keys_file)
+    assert all(set(row) == {"step", "key_freqs_final", *names} for row in rows)
+    assert all(row["key_freqs_final"] == [3, 9] for row in rows)
+    final = grok_sweep.load(run_dir.path).evaluation()
+    costs = final.excluded_loss_k.tolist()
+    weakest = min((3, 9), key=lambda k: costs[k - 1])
+    following = max((k for k in range(1, 12) if k not in (3, 9)), key=lambda k: costs[k - 1])
+    fewer, more = sorted({3, 9} - {weakest}), sorted([3, 9, following])
+    last = rows[-1]
+    assert last["excluded_loss_without_weakest_final"] == excluded_loss(final, fewer)
+    assert last["excluded_loss_with_next_final"] == excluded_loss(final, more)
+    assert last["restricted_loss_without_weakest_final"] == restricted_loss(final, fewer)
+    assert last["restricted_loss_with_next_final"] == restricted_loss(final, more)
+    assert measure_run(run_dir.path, names).note == "measured before"
 
 
 def test_a_measure_taken_afterwards_is_the_one_that_would_have_been_logged(run_dir):

@@ -7,9 +7,11 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from cluster import CPUS
 from slurm_sweep import OWN, ROOT, Sweep
 
 from grok_sweep.store import State
@@ -147,7 +149,8 @@ def test_a_node_dies(sweep: Sweep):
     sweep.cluster.wait_for_node("down", "down*")
     sweep.cluster.start_node()
     sweep.until_over()
-    assert {sweep.job(job)["Restarts"] for job in sweep.jobs()} == {"1"}
+    jobs = [sweep.job(job) for job in sweep.jobs()]
+    assert {job["Restarts"] for job in jobs} == {"1"}, jobs
     sweep.assert_as_undisturbed()
 
 
@@ -164,6 +167,27 @@ def test_restart_of_everything(sweep: Sweep):
     sweep.until_over()
     assert {sweep.job(job)["Restarts"] for job in sweep.jobs()} == {"1"}
     sweep.assert_as_undisturbed()
+
+
+def test_cancel(sweep: Sweep):
+    """`python -m grok_sweep cancel`: workers leave with checkpoints, a job that waits is gone, none comes back."""
+    sweep.launch(*SIX, workers(CPUS + 1), nap_s=NAP_S)
+    sweep.until_training(CPUS)
+    words = [sys.executable, "-m", "grok_sweep", "cancel", str(sweep.folder.path)]
+    done = subprocess.run(words, cwd=sweep.project, env=sweep.surroundings(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cancelled: nobody works on" in done.stdout
+    sweep.until_over(20)
+    assert State.running not in sweep.states()
+    assert sweep.states().count(State.interrupted) == CPUS
+    jobs = [sweep.job(job) for job in sweep.jobs()]
+    assert sorted(job["JobState"] for job in jobs) == ["CANCELLED", *["COMPLETED"] * CPUS]
+    assert {job["Restarts"] for job in jobs} == {"0"}
+    assert len(sweep.pids()) == CPUS
+    sweep.launch(*SIX, workers(2))
+    sweep.until_over()
+    sweep.assert_as_undisturbed()
+    assert sweep.n_attempts() == 6 + CPUS
 
 
 def test_the_launching_shell_is_killed(sweep: Sweep):

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from analysis.axes import choose, in_order, swept, value_text, where
+from analysis.axes import choose, in_order, spacing, swept, value_text, where
 
 WD, FRAC, P, LR = "optimizer.weight_decay", "data.frac_train", "data.p", "optimizer.lr"
 SPLIT, INIT = "data.split_seed", "model.init_seed"
@@ -23,18 +23,18 @@ def chosen(found, x=None, y=None, asked=()):
 
 def test_axes_stand_in_the_order_of_the_command_line():
     found = rows(**{WD: [0.1, 1.0], FRAC: [0.2, 0.3]})
-    assert chosen(found, asked=[WD, FRAC]) == (WD, FRAC)
-    assert chosen(found, asked=[FRAC, WD]) == (FRAC, WD)
+    assert chosen(found, asked=[WD, FRAC]) == (WD, FRAC, ())
+    assert chosen(found, asked=[FRAC, WD]) == (FRAC, WD, ())
 
 
 def test_an_asked_setting_with_one_value_is_no_axis():
-    assert chosen(rows(**{FRAC: [0.2, 0.3]}), asked=[WD, FRAC]) == (FRAC, None)
+    assert chosen(rows(**{FRAC: [0.2, 0.3]}), asked=[WD, FRAC]) == (FRAC, None, ())
 
 
 def test_seeds_are_gathered_into_cells_unless_nothing_else_is_varied():
-    assert chosen(rows(**{INIT: [0, 1], FRAC: [0.2, 0.3]})) == (FRAC, None)
-    assert chosen(rows(**{INIT: [0, 1]})) == (INIT, None)
-    assert chosen(rows(**{INIT: [0, 1], FRAC: [0.2, 0.3]}), y="seed") == (FRAC, INIT)
+    assert chosen(rows(**{INIT: [0, 1], FRAC: [0.2, 0.3]})) == (FRAC, None, ())
+    assert chosen(rows(**{INIT: [0, 1]})) == (INIT, None, ())
+    assert chosen(rows(**{INIT: [0, 1], FRAC: [0.2, 0.3]}), y="seed") == (FRAC, INIT, ())
 
 
 def test_a_setting_that_differs_unasked_is_swept_too():
@@ -53,11 +53,11 @@ def test_sizes_that_follow_the_width_are_no_setting_of_their_own():
     "x,y,expected", [("frac", None, (FRAC, WD)), (None, "wd", (FRAC, WD)), (FRAC, WD, (FRAC, WD))]
 )
 def test_the_user_chooses_by_shorthand_or_full_name(x, y, expected):
-    assert chosen(rows(**{WD: [0.1, 1.0], FRAC: [0.2, 0.3]}), x, y, [WD, FRAC]) == expected
+    assert chosen(rows(**{WD: [0.1, 1.0], FRAC: [0.2, 0.3]}), x, y, [WD, FRAC]) == (*expected, ())
 
 
 def test_the_only_varied_setting_may_be_asked_for_as_y():
-    assert chosen(rows(**{WD: [0.1, 1.0]}), y="wd") == (WD, None)
+    assert chosen(rows(**{WD: [0.1, 1.0]}), y="wd") == (WD, None, ())
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,6 @@ def test_the_only_varied_setting_may_be_asked_for_as_y():
         ({}, None, None, "nothing to map: no setting has two values in 1 run"),
         ({WD: [0.1, 1.0]}, "wd", "wd", "--x and --y are both"),
         ({WD: [0.1, 1.0]}, "wdd", None, "--x: unknown setting wdd"),
-        ({WD: [0.1, 1.0], FRAC: [0.2, 0.3], P: [31, 59]}, None, None, f"--x {WD} --y {FRAC} --where {P}=31"),
-        ({WD: [0.1, 1.0], FRAC: [0.2, 0.3], P: [31, 59]}, "p", None, f"--x {P} --y {WD} --where {FRAC}=0.2"),
     ],
 )
 def test_what_cannot_be_mapped_is_said(values, x, y, message):
@@ -75,12 +73,12 @@ def test_what_cannot_be_mapped_is_said(values, x, y, message):
         chosen(rows(**values), x, y, [WD, FRAC])
 
 
-def test_too_many_settings_are_named_with_their_values():
-    found = rows(**{WD: [0.1, 1.0], FRAC: [0.2, 0.3], P: [31, 59]})
-    with pytest.raises(ValueError, match="3 settings are swept") as error:
-        chosen(found, asked=[WD, FRAC])
-    assert all(text in str(error.value) for text in (f"{WD} = 0.1, 1", f"{FRAC} = 0.2, 0.3", f"{P} = 31, 59"))
-    assert "\n" not in str(error.value)
+@pytest.mark.parametrize(
+    "x,y,expected", [(None, None, (WD, FRAC, (P,))), ("p", None, (P, WD, (FRAC,))), ("wd", "p", (WD, P, (FRAC,)))]
+)
+def test_what_is_swept_beside_the_axes_is_left_to_choose(x, y, expected):
+    found = rows(**{WD: [0.1, 1.0], FRAC: [0.2, 0.3], P: [31, 59], INIT: [0, 1]})
+    assert chosen(found, x, y, asked=[WD, FRAC]) == expected
 
 
 # --- --where ------------------------------------------------------------------------------------------------
@@ -127,6 +125,24 @@ def test_values_read_as_on_the_command_line(value, text):
     assert value_text(value) == text
 
 
+@pytest.mark.parametrize(
+    "values,rule",
+    [
+        ([0.1, 0.3, 1.0], "log"),
+        ([0.0, 0.1, 1.0, 10.0], "log"),
+        ([1, 2, 5, 10, 20], "log"),
+        ([1, 10, 1000], ""),
+        ([0.2, 0.3, 0.5], ""),
+        ([0.2, 0.3, 0.4], "linear"),
+        ([31, 59], ""),
+        (["add", "multiply", "divide"], ""),
+        ([1, 2, None], ""),
+    ],
+)
+def test_how_values_follow_one_another(values, rule):
+    assert spacing(values) == rule
+
+
 # --- groups -------------------------------------------------------------------------------------------------
 
 GROUPED = [
@@ -138,9 +154,9 @@ GROUPED = [
 
 def test_a_group_is_one_axis():
     assert swept(GROUPED, ["data", FRAC]) == ("data", FRAC)
-    assert chosen(GROUPED, asked=["data", FRAC]) == ("data", FRAC)
-    assert chosen(GROUPED, "data", "frac", ["data", FRAC]) == ("data", FRAC)
-    assert chosen(GROUPED, "data.operation", "frac", ["data", FRAC]) == ("data.operation", FRAC)
+    assert chosen(GROUPED, asked=["data", FRAC]) == ("data", FRAC, ())
+    assert chosen(GROUPED, "data", "frac", ["data", FRAC]) == ("data", FRAC, ())
+    assert chosen(GROUPED, "data.operation", "frac", ["data", FRAC]) == ("data.operation", FRAC, ())
     assert where(pl.DataFrame(GROUPED), ["data=add"]).height == 2
 
 

@@ -1,7 +1,6 @@
 """Words, looks and legend of a map: what a reader sees must say what is known, and no more."""
 
 import itertools
-import math
 import re
 
 import polars as pl
@@ -9,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import captions, looks
+from analysis import captions, legends, looks
 from analysis.cells import cells
-from analysis.labels import RUNS_IN_TOOLTIP, phase_lines, steps_text, time_lines, time_look, tooltip
-from analysis.looks import BEYOND, LOOKS, Size
+from analysis.labels import phase_lines, steps_text, time_lines, time_look
+from analysis.looks import BEYOND, BOUND, COLOURED, COLOURED_DARK, LOOKS, NO_VALUE, NOT_REACHED, Size
 from analysis.outcomes import OUTCOMES, outcome
+from analysis.tooltips import RUNS_IN_TOOLTIP, tooltip
 from grok_sweep.config import RunConfig, flat
 
 FULL, SHORT, NONE = looks.size_for(2, 3), looks.size_for(10, 10), looks.size_for(30, 30)
@@ -51,7 +51,7 @@ def cell(*runs):
         ([run("running", "grokking", 1200, t_test=900)], ["grokking", "(running)"], ["900"]),
         ([run("planned", None, None, None)], ["planned"], ["planned"]),
         ([run("failed", None, 100)], ["failed"], ["failed"]),
-        ([GROKKED, GROKKED, MEMORIZED], ["grokking", "2/3"], ["900", "2/3"]),
+        ([GROKKED, GROKKED, MEMORIZED], ["grokking", "2/3"], ["900", "900 to > 3000", "2/3"]),
         ([MEMORIZED] * 3, ["memorization", "so far, 3/3"], ["> 3000", "0/3"]),
         ([GROKKED, MEMORIZED], ["mixed", "1 grok, 1 mem."], ["> 3000", "1/2"]),
         ([GROKKED, RUNNING], ["grokking", "1/2", "1 running"], ["> 1200", "1/2"]),
@@ -76,7 +76,7 @@ def test_words_in_narrow_cells():
 
 def test_a_run_that_had_no_chance_yet_never_looks_like_one_that_failed_to_generalise():
     seen = [time_look(cell(row)) for row in (MEMORIZED, RUNNING, run("planned", None, None), run("failed"), GROKKED)]
-    assert seen == [BEYOND, "running", "planned", "failed", "timed"]
+    assert seen == [BEYOND, "running", "planned", "failed", COLOURED]
 
 
 def test_a_tooltip_names_every_run_with_its_bracket_up_to_a_limit():
@@ -92,7 +92,7 @@ def test_a_tooltip_names_every_run_with_its_bracket_up_to_a_limit():
 
 def test_a_tooltip_says_how_many_times_are_censored():
     found = tooltip(cell(GROKKED, GROKKED, MEMORIZED), [])
-    assert found["t_test (steps)"] == "median 900, quartiles 900 to beyond, 1 of 3 censored"
+    assert found["t_test (steps)"] == "median 900, quartiles 900 to > 3000, 1 of 3 censored"
     assert found["generalised"] == "67% of 3 done"
 
 
@@ -131,14 +131,14 @@ def test_weight_decay_says_which_kind_it_is():
 
 @pytest.mark.parametrize("several", [True, False])
 def test_every_look_has_a_meaning_and_censored_ones_tell_the_steps(several):
-    found = captions.legend(list(LOOKS), frame(MEMORIZED), abbreviated=False, several=several)
-    assert list(found) == list(LOOKS)
+    found = legends.legend(list(LOOKS), frame(MEMORIZED), abbreviated=False, several=several)
+    assert list(found) == [look for look in LOOKS if look not in (COLOURED, COLOURED_DARK)]
     assert found["memorization_so_far"].startswith("memorization so far (3000 steps):")
     assert all(meaning.startswith(name.replace("_", " ")) for name, meaning in found.items() if name != BEYOND)
 
 
 def test_the_legend_spells_abbreviations_out():
-    found = captions.legend(["grokking", "failed"], frame(GROKKED), abbreviated=True, several=False)
+    found = legends.legend(["grokking", "failed"], frame(GROKKED), abbreviated=True, several=False)
     assert found["grokking"].startswith("grok = grokking:")
     assert found["failed"].startswith("failed:")
 
@@ -152,7 +152,7 @@ def test_what_no_figure_can_show_is_replaced():
 
 
 def test_every_outcome_has_a_look_of_its_own():
-    assert set(LOOKS) == {*OUTCOMES, BEYOND}
+    assert set(LOOKS) == {*OUTCOMES, BEYOND, BOUND, NOT_REACHED, NO_VALUE, COLOURED, COLOURED_DARK}
     assert len(set(LOOKS.values())) == len(LOOKS)
 
 
@@ -171,6 +171,8 @@ def test_phases_survive_a_grey_print():
 
 def test_words_stand_out_from_their_cell():
     for name, look in LOOKS.items():
+        if not look.fill:  # a number's colour: tests/unit/test_analysis_scales.py
+            continue
         assert abs(lightness(look.fill) - lightness(look.ink)) > 35, name
 
 
@@ -182,25 +184,10 @@ def test_a_hatch_fills_its_cell_and_never_leaves_it(width, height):
     assert all(abs(y) <= height / 2 * 1.001 for y in numbers[1::2])
 
 
-@given(st.lists(st.integers(0, 10**6), min_size=1))
-def test_the_colour_scale_of_times_encloses_them_between_round_numbers(times):
-    low, high = looks.time_domain(times)
-    assert low <= max(min(times), 1) <= max(times) or max(times) == 0
-    assert max(times) <= high
-    assert low < high
-    ticks = looks.time_ticks((low, high))
-    assert (ticks[0], ticks[-1]) == (low, high)
-    assert {round(tick / 10 ** math.floor(math.log10(tick))) for tick in ticks} <= {1, 2, 5}
-
-
-def test_words_are_light_on_late_times_and_dark_on_early_ones():
-    assert looks.ink_on_time(100, (100, 10_000)) == looks.DARK
-    assert looks.ink_on_time(9000, (100, 10_000)) == looks.LIGHT
-
-
 def test_larger_maps_have_smaller_cells():
-    sizes = [looks.size_for(n, n) for n in (2, 6, 10, 15, 30)]
+    sizes = [looks.size_for(n, n) for n in (2, 6, 10, 15, 30, 60)]
     widths = [size.step_x for size in sizes]
     assert widths == sorted(widths, reverse=True)
+    assert 100 * sizes[-1].step_x <= 1500, "a hundred cells side by side still fit a screen"
     assert looks.size_for(8, 1).words == "full"
     assert isinstance(sizes[0], Size)

@@ -138,6 +138,13 @@ def test_runs_left_by_the_dead_are_marked_and_what_has_ended_stays(tmp_path: Pat
         assert now["state"] == ("planned" if status["state"] == "running" else status["state"])
 
 
+def test_where_nothing_is_left_no_word_is_written(tmp_path: Path, capsys) -> None:
+    sweep = synthetic_sweep(tmp_path / "s", 3, 3, Counts(0, 0, 0, 0, 0, 0))
+    assert main(["cancel", str(sweep.path)]) == 0
+    assert "nothing is left to do" in capsys.readouterr().out
+    assert not sweep.cancel_file.exists()
+
+
 def test_who_does_not_leave_is_named_and_the_exit_code_says_so(tmp_path: Path, capsys) -> None:
     sweep, (run_id,) = plan_of(tmp_path, config(0))
     assert Claims(sweep, 300.0).take(run_id) is not None

@@ -12,7 +12,7 @@ from grok_sweep import fourier, train
 from grok_sweep.config import DataConfig, ModelConfig, RunConfig, resolved
 from grok_sweep.measures import attention, collapse, energy, fit, losses, sparsity
 from grok_sweep.measures.evaluation import Evaluation, evaluate
-from grok_sweep.measures.frequencies import LEAST_GAP, by_largest_gap
+from grok_sweep.measures.frequencies import LEAST_GAP, by_largest_gap, neighbours
 from grok_sweep.measures.rows import measured, row
 from grok_sweep.measures.table import MEASURES
 from grok_sweep.models.parameters import unflatten
@@ -399,3 +399,10 @@ def test_a_row_of_a_run_holds_every_name_of_the_contract():
     assert len(rows[0]["excluded_loss_k"]) == 6
     # The objective of an update is taken before it: update 2 saw the weights of step 1, equal to those of step 0.
     assert second.objective == pytest.approx(rows[0]["objective"], rel=1e-6)
+
+
+def test_the_sets_beside_the_key_frequencies_lack_the_weakest_or_have_the_next():
+    costs = torch.tensor([0.1, 3.0, 0.2, 5.0, 4.0], dtype=torch.float64)
+    assert neighbours([2, 4, 5], costs) == {"without_weakest": [4, 5], "with_next": [2, 3, 4, 5]}
+    assert neighbours([4], costs) == {"with_next": [4, 5]}
+    assert neighbours([1, 2, 3, 4, 5], costs) == {"without_weakest": [2, 3, 4, 5]}

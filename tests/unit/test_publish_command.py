@@ -37,6 +37,25 @@ def test_each_run_is_told_in_a_line(sweep, monkeypatch, capsys):
     assert told.err == "1 of 3 runs could not be published\n"
 
 
+@pytest.mark.parametrize("first_succeeds, n_tried", [(False, 3), (True, 6)])
+def test_one_reason_that_stops_all_of_them_is_told_three_times(
+    tmp_path, monkeypatch, capsys, first_succeeds, n_tried
+):
+    for name in "abcdef":
+        write_json(RunDir(tmp_path / name).settings_file, {})
+
+    def publish(folder: Path) -> int:
+        if first_succeeds and folder.name == "a":
+            return 1
+        raise ConnectionError("no key")
+
+    monkeypatch.setattr(loggers, "publish", publish)
+    assert main(["publish", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == n_tried
+    assert ("the first 3 that were tried failed for one reason: 3 left out" in told.err) is not first_succeeds
+
+
 def test_one_run_by_its_own_folder(sweep, monkeypatch, capsys):
     monkeypatch.setattr(loggers, "publish", lambda folder: 0)
     assert main(["publish", str(sweep / "b")]) == 0

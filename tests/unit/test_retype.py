@@ -6,11 +6,14 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
+from analysis import commands
+from analysis.load import Sweep
 from grok_sweep.commands.info import alone
 from grok_sweep.config import flat, from_flat, resolved
 from grok_sweep.store import PlannedRun, SweepDir
@@ -53,6 +56,18 @@ def test_the_command_that_info_shows_asks_for_the_same_run(ask, tmp_path, monkey
     shown = shlex.split(alone(SweepDir(tmp_path / "s"), run))
     assert Path(shown[1]).name == "launch.py"
     again = ask(shown[2:])
+    assert again.run_id == run.run_id
+    assert again.settings == run.settings
+
+
+@pytest.mark.parametrize("words", [[], *([choice] for choice in CHOICES), *ODD], ids=" ".join)
+def test_so_does_the_command_on_a_sweeps_page(ask, tmp_path, words: list[str]) -> None:
+    run = ask([*words, "sweep=s", f"root={tmp_path}"])
+    axes = {name: run.settings[name] for name in ("optimizer.weight_decay", "model.d_model", "data.split_seed")}
+    sweep = SweepDir(tmp_path / "s")
+    sweep.add([PlannedRun(run.run_id, run.settings, axes | {"data": "add"})])
+    shown = commands.alone(Sweep(sweep.path, "s", pl.DataFrame(), ()))[run.run_id]
+    again = ask(shlex.split(" ".join(shown)))
     assert again.run_id == run.run_id
     assert again.settings == run.settings
 

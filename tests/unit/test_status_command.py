@@ -15,6 +15,7 @@ from grok_sweep.commands.paths import trained_at
 from grok_sweep.config import MeasuresConfig
 from grok_sweep.measures.table import MEASURES
 from grok_sweep.store import RunDir, State, SweepDir
+from grok_sweep.sweep.cancel import ask_to_stop
 from grok_sweep.sweep.survey import pace as pace_of
 from grok_sweep.sweep.survey import runs_per_hour, seconds_left, survey
 from grok_sweep.sweep.worker import work
@@ -59,6 +60,19 @@ def test_every_state_is_counted_and_who_works_is_named(sweep: SweepDir, capsys, 
     at_work = lines[lines.index(next(line for line in lines if line.startswith("at work: 3 on"))) + 2 :][:3]
     assert all("7500/15000" in line for line in at_work)
     assert any("left by workers that died: 2" in line for line in lines)
+
+
+def test_runs_cancelled_since_the_last_launch_are_said_to_wait(tmp_path: Path, capsys) -> None:
+    sweep = synthetic_sweep(tmp_path / "s", 8, 3, Counts(1, 0, 0, 0, 3, 0))
+    waiting = [s.run.run_id for s in survey(sweep) if s.state is State.interrupted]
+    told = "cancelled, and left until a launch is given: 2 runs"
+    ask_to_stop(sweep.run(waiting[0]).cancel_file)
+    ask_to_stop(sweep.run(waiting[1]).cancel_file)
+    assert main(["status", str(sweep.path)]) == 0
+    assert told in capsys.readouterr().out
+    sweep.add_launch({"started": "2999-01-01T00:00:00Z"})
+    assert main(["status", str(sweep.path)]) == 0
+    assert "left until a launch" not in capsys.readouterr().out
 
 
 def test_failures_are_told_by_their_errors_with_the_end_of_the_log(sweep: SweepDir, capsys) -> None:

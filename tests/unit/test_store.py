@@ -20,6 +20,7 @@ from grok_sweep.store import (
     RunDir,
     State,
     SweepDir,
+    by_first_digits,
     finite,
     last_row,
     load_tensors,
@@ -385,6 +386,18 @@ def test_the_log_grows_by_lines_each_with_its_time(run_dir: RunDir):
     lines = run_dir.log_file.read_text().splitlines()
     stamped = [re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (.*)", line) for line in lines]
     assert [match and match[1] for match in stamped] == ["started", "failed:", "Traceback", "  at line 3"]
+
+
+def test_a_run_is_found_by_the_first_digits_that_no_other_begins_with(tmp_path: Path):
+    for name in ("4eacc902bfdb", "4eacc9ffffff", "053a8540bb28"):
+        write_json(RunDir(tmp_path / name).settings_file, {})
+    (tmp_path / "053a.txt").touch()
+    assert by_first_digits(tmp_path / "053a") == tmp_path / "053a8540bb28"
+    assert by_first_digits(tmp_path / "4eacc90") == tmp_path / "4eacc902bfdb"
+    for unknown in ("4eacc9", "053", "ffff", "05*"):
+        assert by_first_digits(tmp_path / unknown) == tmp_path / unknown
+    (tmp_path / "053a").mkdir()
+    assert by_first_digits(tmp_path / "053a") == tmp_path / "053a"
 
 
 def test_files_bear_the_names_of_the_contract(tmp_path: Path):

@@ -1,0 +1,51 @@
+"""The command that trains a run of a sweep alone: read from the sweep's plan."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.load import Sweep
+from grok_sweep.store import SweepDir
+from grok_sweep.sweep.retype import as_words, measure_choices, words_alone
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+START = "python launch.py"
+
+
+def alone(sweep: Sweep) -> dict[str, list[str]]:
+    """run_id -> the words, quoted for a shell, that follow `python launch.py` in the project's folder.
+
+    Swept settings are always given, the others where they are not the defaults. Empty for a sweep that has no plan
+    on this disk.
+    """
+    parts = getattr(sweep, "parts", {})
+    if parts:
+        return {f"{label}/{run}": words for label, part in parts.items() for run, words in alone(part).items()}
+    folder = SweepDir(sweep.path)
+    if not folder.plan_file.exists():
+        return {}
+    inside = sweep.path.resolve().is_relative_to(CONF.parent)
+    root = os.path.relpath(sweep.path.resolve().parent, CONF.parent) if inside else str(sweep.path.resolve().parent)
+    here = {"sweep": sweep.path.resolve().name, "root": root}
+    choices, known = measure_choices(CONF), {}
+    return {run.run_id: _words(run.settings | here, run.axes, choices, known) for run in folder.plan()}
+
+
+def _words(
+    settings: Mapping[str, Any],
+    axes: Mapping[str, Any],
+    choices: Mapping[str, Sequence[str]],
+    known: dict[str, list[str]],
+) -> list[str]:
+    """Of one run; `known` holds the words of what runs share, by what they share."""
+    own = {name: settings[name] for name in axes if name in settings}
+    shared = {name: value for name, value in settings.items() if name not in own}
+    key = json.dumps(shared, sort_keys=True, default=str)
+    if key not in known:
+        known[key] = words_alone(shared, choices)
+    return [shlex.quote(word) for word in [*as_words(own), *known[key]]]

@@ -1,0 +1,114 @@
+"""A boundary in the plane of train fraction and another setting, as lines over the cells of a map. Pure.
+
+Cells stand side by side whatever lies between their settings, so a point is placed between two cells as it lies
+between their values: linearly for the train fraction, by the logarithm for the other setting.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from analysis.labels import steps_text
+from analysis.places import Setting
+
+FRAC_TRAIN = "data.frac_train"
+BANDS = {"50": ("low_50", "high_50"), "90": ("low_90", "high_90")}
+NOTE = (
+    "Lines: half of the seeds generalise within so many steps, as fitted (dashed: more steps than were run); shaded: "
+    "50 and 90 % bands of one line."
+)
+
+
+@dataclass(frozen=True)
+class Contour:
+    """The train fraction at which half of the seeds would have generalised after `budget` steps.
+
+    Attributes:
+        beyond: no run was as long: drawn dashed.
+        points: columns <setting> (ascending), f_50, and low_50, high_50, low_90, high_90: its bands; null where it
+            is not known or lies outside the map.
+        setting: the other axis.
+        where: of the settings that are swept beside the two, the values that it holds for.
+    """
+
+    budget: int
+    beyond: bool
+    points: pl.DataFrame
+    setting: str = "optimizer.weight_decay"
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+
+def shapes(contour: Contour, other: Setting, frac_train: Setting) -> dict[str, list[list[float]]]:
+    """The line, its name's place and both bands as points (place along the setting, place along train fraction).
+
+    Places are counted in cells from the first. A band is the outline of an area: its lower side, then its upper one
+    backwards.
+    """
+    line = _side(contour.points, "f_50", other, frac_train)
+    found = {"line": line, "tag": _tag(line, len(other.values), len(frac_train.values))}
+    for band, (low, high) in BANDS.items():
+        known = contour.points.filter(pl.col(low).is_not_null() & pl.col(high).is_not_null())
+        found[band] = _side(known, low, other, frac_train) + _side(known, high, other, frac_train)[::-1]
+    return found
+
+
+def _side(points: pl.DataFrame, name: str, other: Setting, frac_train: Setting) -> list[list[float]]:
+    """The known points of one column, in cells."""
+    known = points.select(points.columns[0], name).drop_nulls()
+    return [
+        [round(place(along, other.values, log=True), 3), round(place(up, frac_train.values), 3)]
+        for along, up in known.iter_rows()
+        if along > 0
+    ]
+
+
+def _tag(line: Sequence[Sequence[float]], n_along: int, n_up: int) -> list[list[float]]:
+    """Where the line is named: at the edge of the highest setting, beside its last point inside the map."""
+    inside = [b for a, b in line if -0.5 <= a <= n_along - 0.5 and -0.5 <= b <= n_up - 0.5]
+    return [[n_along - 0.5, b] for b in inside[-1:]]
+
+
+def label(contour: Contour) -> str:
+    return f"{steps_text(contour.budget)} steps"
+
+
+def with_bands(lines: Sequence[Contour]) -> Contour | None:
+    """The one whose bands are shown at first: the longest budget that was run, else the shortest."""
+    run = [line for line in lines if not line.beyond]
+    return max(run, key=lambda line: line.budget) if run else min(lines, key=lambda line: line.budget, default=None)
+
+
+def place(value: float, values: Sequence[Any], *, log: bool = False) -> float:
+    """How many cells from the first: between two as between their values, beyond the ends at the last gap's pace.
+
+    On a log axis a value of 0 is passed over.
+    """
+    known = [(i, v) for i, v in enumerate(values) if isinstance(v, int | float) and (v > 0 or not log)]
+    at = math.log(value) if log else value
+    marks = [math.log(v) if log else float(v) for _, v in known]
+    if len(known) < 2:
+        return float(known[0][0]) if known else 0.0
+    i = min(max(bisect.bisect_right(marks, at) - 1, 0), len(marks) - 2)
+    return known[i][0] + (at - marks[i]) / (marks[i + 1] - marks[i])
+
+
+def rows(found: Mapping[str, Any], *, is_across: bool) -> list[dict[str, Any]]:
+    """The points of one contour's shapes as a map draws them, as the page's script makes them too.
+
+    Args:
+        found: of `shapes`, with label, beyond, and whether its bands are wanted (bands).
+    """
+    label, side = found["label"], "right" if is_across else "top"
+    result = []
+    for kind in [*(["90", "50"] if found["bands"] else []), "line", "tag"]:
+        shape = {"kind": kind, "shape": f"{label} {kind}", "beyond": found["beyond"], "label": label, "side": side}
+        for n, (along, up) in enumerate(found[kind]):
+            i, j = (along, up) if is_across else (up, along)
+            result.append({"i": i, "j": j, "n": n} | shape)
+    return result

@@ -1,0 +1,71 @@
+"""Curves for a page: thinned evenly in the logarithm of the step, short as text, and breaking where undefined."""
+
+import math
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.curves import CURVES, MOST_POINTS, budget, csv, drawn, shown, thinned
+
+STEPS = st.lists(st.integers(0, 10**6), min_size=1, max_size=300, unique=True).map(sorted)
+
+
+def rows(steps, **columns):
+    return pl.DataFrame({"run_id": ["a"] * len(steps), "step": list(steps)} | columns)
+
+
+@given(STEPS, st.integers(2, 200))
+def test_thinned_rows_are_few_keep_the_last_and_leave_no_gap_that_was_not_there(steps, n_points):
+    kept = thinned(rows(steps), n_points)["step"].to_list()
+    assert len(kept) <= n_points
+    assert kept[-1] == steps[-1]
+    assert set(kept) <= set(steps)
+    stretch = math.log1p(steps[-1]) / (n_points - 1)
+    for step in steps:
+        assert min(abs(math.log1p(step) - math.log1p(k)) for k in kept) <= stretch * (1 + 1e-9) + 1e-9
+
+
+def test_runs_are_thinned_apart():
+    both = pl.concat([rows(range(1000)), rows(range(10)).with_columns(run_id=pl.lit("b"))])
+    found = thinned(both, 20)
+    assert found.filter(pl.col("run_id") == "b")["step"].to_list()[-1] == 9
+    assert found.filter(pl.col("run_id") == "a").height <= 20
+
+
+def test_numbers_are_short_and_what_is_undefined_is_told_from_what_was_not_taken():
+    table = rows(
+        [0, 10, 20],
+        test_loss=[0.0123456, 12.0, 1.2346e-9],
+        gini_W_E=[0.5, None, 1.0],
+        excluded_loss=[None, None, 7.25],
+    )
+    text = csv(table, ["test_loss", "gini_W_E", "excluded_loss"])["a"]
+    assert text.split("\n") == ["0,.01235,.5,x", "10,12,,", "20,1.235e-9,1,7.25"]
+
+
+@given(st.lists(st.floats(1e-12, 1e9), min_size=1, max_size=30))
+def test_a_number_survives_its_short_form_to_four_digits(values):
+    text = csv(rows(range(len(values)), test_loss=values), ["test_loss"])["a"]
+    read = [float(line.split(",")[1]) for line in text.split("\n")]
+    assert all(math.isclose(a, b, rel_tol=5.1e-4) for a, b in zip(read, values, strict=True))
+
+
+@given(st.integers(1, 20_000))
+def test_a_page_holds_so_many_points_at_most(n_runs):
+    n_points, n_drawn = budget(n_runs)
+    assert n_points * n_drawn <= MOST_POINTS
+    assert n_drawn == n_runs or n_points == 50
+
+
+def test_where_not_every_run_is_drawn_every_cell_has_one_before_any_has_two():
+    cells = [["a1", "a2", "a3"], ["b1"], ["c1", "c2", "c3"]]
+    assert drawn(cells, 100) == ["a1", "b1", "c1", "a2", "c2", "a3", "c3"]
+    assert drawn(cells, 5) == ["a1", "b1", "c1", "a2", "c2"]
+    assert drawn(cells, 1) == ["a1", "b1", "c1"], "one of each, whatever that makes"
+    assert drawn([], 5) == []
+
+
+def test_panels_without_a_curve_are_left_out():
+    table = rows([0, 1], **{name: [None, None] for name in CURVES} | {"test_loss": [1.0, 0.5]})
+    assert shown(table) == {"Loss (nats)": ("log", ("test_loss",))}
