@@ -98,13 +98,11 @@ def fit(design: Array, log_time: Array, happened: Array, weights: Array) -> Arra
     both = np.column_stack([design, (centre - log_time) / spread])  # both @ (g, tau) = x g - tau y
     n_columns = both.shape[1]
     squares = (both[:, :, None] * both[:, None, :]).reshape(len(both), -1)
-    # The prior's centre: coefficients 0, tau 1.
-    rest = np.eye(n_columns)[-1]
     n_happened = weights[:, happened].sum(axis=1)
-    found = np.tile(rest, (len(weights), 1))
+    found = np.tile(np.eye(n_columns)[-1], (len(weights), 1))
     for _ in range(ITERATIONS):
         slope, bend = _derivatives(found @ both.T, happened)
-        gradient = (weights * slope) @ both - PENALTY * (found - rest)
+        gradient = (weights * slope) @ both - PENALTY * found
         gradient[:, -1] += n_happened / found[:, -1]
         curvature = ((weights * bend) @ squares).reshape(-1, n_columns, n_columns) + PENALTY * np.eye(n_columns)
         curvature[:, -1, -1] += n_happened / found[:, -1] ** 2

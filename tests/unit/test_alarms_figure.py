@@ -12,6 +12,7 @@ from analysis.alarms.figure import INPUTS, LABELS, PALE, TRAIN, UNSAID, figure
 from analysis.alarms.figure import seen as seen_word
 from analysis.alarms.ranking import rank
 from analysis.alarms.words import text
+from analysis.captions import printable
 
 CURVES = {"logit_energy": seen(2.0), "gini_W_E": random_walk, "fit_loss_final": norm_of_memorisers}
 
@@ -102,6 +103,11 @@ def test_no_runs_are_no_figure():
 def test_a_name_stays_text(ranking):
     svg = vlc.vegalite_to_svg(figure(ranking, "</script><b>&\"'").to_dict())
     assert "<b>" not in svg
+    assert (
+        figure(ranking, "a\n\x07</b>")
+        .to_dict()["title"]["text"]
+        .startswith(f"{printable('a' + chr(10) + chr(7))}</b>:")
+    )
     json.dumps(figure(ranking, "x").to_dict(), allow_nan=False)
 
 
