@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,8 +42,8 @@ def _way_out(text: str) -> str:
         return "no key; set WANDB_API_KEY, or call `wandb login` once (your own server: WANDB_BASE_URL)"
     if any(word in small for word in ("respond in time", "timed out", "connection")):
         return f"no answer from {server()}; is there a network, and is WANDB_BASE_URL right?"
-    if any(word in small for word in ("401", "403", "permission")):
+    if re.search(r"\b40[13]\b|permission|wandb_api_key", small):
         return f"the key is refused ({text}); set WANDB_API_KEY to one that may use the project"
-    if "could not find project" in small or "404" in small or ("project" in small and "not found" in small):
+    if re.search(r"\b404\b|could not find project|project .*not found", small):
         return "no such project, or the key may not use it; entity and project stand in its address at W&B"
     return f"{server()} says {text}"

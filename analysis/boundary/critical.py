@@ -25,7 +25,8 @@ PRIOR = Normal(np.array([9.0, 2.0]), np.array([10.0, 10.0]))
 """Of A and gamma; as good as flat."""
 TAU = 0.4
 """Standard deviation of the seed effect: fixed, for seeds shift all fractions alike."""
-GRID = 81
+GRID, COARSE = 81, 17
+"""Values of f_c; the coarse ones first, which mostly suffice to see that f_c = 0 fits as well."""
 FEWEST = 4
 """Least fractions with an event: one more than A, gamma and f_c could pass through."""
 
@@ -61,7 +62,7 @@ def critical_fractions(boundary: Boundary) -> pl.DataFrame:
     """A row for each value of the second setting: <name>, f_c, low_90, high_90, gamma, status.
 
     Times too short for the boundary's line count as "at most that" here too: taken at their word they would bend any
-    sweep into a critical fraction (docs/statistics.md).
+    sweep into a critical fraction (docs/boundary.md).
     """
     found, fastest = boundary.events, boundary.fastest
     rows = [(y, *_row(found, y, fastest)) for y in distinct(found.other)]
@@ -73,14 +74,16 @@ def _row(found: Events, y: float, fastest: float) -> tuple[Any, ...]:
     n = len(set(found.frac[here & np.isfinite(found.upper) & (found.upper > fastest)].tolist()))
     if n < FEWEST:
         return (*[None] * 4, f"not identified: train fractions with a timed event: {n}, {FEWEST} are needed")
-    curve = profile(found, y, fastest)
+    curve = profile(found, y, fastest, COARSE)
+    if curve.fall[0] > curve.threshold(EXCLUDED_AT) / 2:
+        curve = profile(found, y, fastest)
     if curve.fall[0] <= curve.threshold(EXCLUDED_AT):
         return (*[None] * 4, "not identified: a power law without a critical fraction fits too")
     best = int(curve.fall.argmin())
     return (float(curve.f_c[best]), *curve.interval(INTERVAL), float(curve.gamma[best]), "identified")
 
 
-def profile(found: Events, y: float, fastest: float = 1.0) -> Profile:
+def profile(found: Events, y: float, fastest: float = 1.0, n: int = GRID) -> Profile:
     """The profile at one value of the second setting."""
     here = found.other == y
     frac, seeds = found.frac[here], found.seeds[here]
@@ -89,7 +92,7 @@ def profile(found: Events, y: float, fastest: float = 1.0) -> Profile:
     seen = np.isfinite(times.high)
     top = frac[seen].min()
     # Denser towards that fraction, where ln(f - f_c) changes fastest.
-    grid = top - np.geomspace(top, top * 1e-3, GRID)
+    grid = top - np.geomspace(top, top * 1e-3, n)
     fits, start = [], None
     for f_c in grid:
         above = frac > f_c

@@ -73,7 +73,7 @@ def doubts(sample: Sample, design: Design | None, fit: Posterior | None, table: 
             "not fall with train fraction as it does near it"
         )
     if sample.seeds.shape[1] == 1:
-        notes.append("one seed: how much seeds differ is assumed (standard deviation of ln t about 0.3), not seen")
+        notes.append("one seed: how much seeds differ is assumed (standard deviation of ln t about 0.4), not seen")
     return (*notes, *_strays(sample, design, fit), *_bend(sample, design, fit), *_missed(found, table))
 
 

@@ -20,7 +20,7 @@ BUDGETS = (1 / 3, 1.0, 3.0)
 FASTEST = 0.3
 """Times up to this share of the smallest budget count as "at most that". Far from the boundary networks generalise as
 fast as they fit, and ln T no longer falls with frac: such times would turn the line that is fitted through them
-(docs/statistics.md)."""
+(docs/boundary.md)."""
 MORE_EVENTS = 1
 """Least events beyond the number of coefficients."""
 

@@ -21,7 +21,7 @@ FARTHEST = -1e10
 """Least logarithm of an interval's probability that still has its digits; less counts as none."""
 STRAY = 0.01
 """Share of runs that follow no curve: now and then one diverges softly, or sits still. Taken for the tail of a normal
-distribution, one such run among 96 made sigma 1.1 instead of 0.2 (docs/statistics.md)."""
+distribution, one such run among 96 made sigma 1.1 instead of 0.2 (docs/boundary.md)."""
 LATEST = 1e6
 """Steps: a stray that gets there at all does so at any time up to here, evenly in ln T."""
 LOG_2PI = math.log(2 * math.pi)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.captions import printable
+from analysis.report.find import find
 from analysis.sweep import require_writable
 
 if TYPE_CHECKING:
@@ -68,10 +69,7 @@ def report_run(
     Raises:
         ValueError: a path that is no run's, a file of the run that is broken, a folder that cannot be written to.
     """
-    # Imported here: `--help` needs neither torch nor Altair.
-    from analysis.report import record
-
-    found = [record.find(each) for each in (path, *compare)]
+    found = [find(each) for each in (path, *compare)]
     folders = [sweep.run(run.run_id).path.resolve() for sweep, run in found]
     if twice := next((folder for folder in folders if folders.count(folder) > 1), None):
         raise ValueError(f"--compare: {twice} is named twice")
@@ -80,6 +78,9 @@ def report_run(
     sweep, run = found[0]
     folder = sweep.run(run.run_id).path if out is None else Path(out)
     require_writable(folder)
+    # Imported here: neither `--help` nor a wrong path needs torch or Altair.
+    from analysis.report import record
+
     records = [record.read(*each) for each in found]
     return _one(records[0], folder, figures) if len(records) == 1 else _several(records, folder, figures)
 

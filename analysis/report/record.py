@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grok_sweep.commands.paths import run_at
 from grok_sweep.config import RunConfig, flat, from_flat, resolved
 from grok_sweep.loaded import LoadedRun
 from grok_sweep.measures.evaluation import Evaluation
@@ -65,17 +63,6 @@ class Record:
     def steps(self) -> int:
         """Of the last logged row."""
         return self.last_row.get("step", 0)
-
-
-def find(path: str | os.PathLike[str]) -> tuple[SweepDir, PlannedRun]:
-    """The run whose folder this is; its first digits suffice.
-
-    Raises ValueError, in one line, where it is none, or one that has not begun: there is nothing to report of it.
-    """
-    sweep, run = run_at(Path(path))
-    if not sweep.run(run.run_id).settings_file.exists():
-        raise ValueError(f"{path} is planned, but has not begun; this trains it: {alone(sweep, run)}")
-    return sweep, run
 
 
 def read(sweep: SweepDir, run: PlannedRun) -> Record:

@@ -6,6 +6,7 @@ import difflib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ LISTED = 500
 """Runs a page where they are only listed."""
 WHOLE = 50
 """Runs a page with settings and summary: some 10 KB each."""
+AT_ONCE = 4
+"""Histories that are read at a time: each takes three requests or more, and W&B limits them."""
 JOB = "analysis"
 """job_type of the runs that hold a report, not a training run."""
 
@@ -95,13 +98,10 @@ class WandbGroup:
         """These runs, each as it is when it comes; one that is gone meanwhile is left out."""
         for i in range(0, len(runs), WHOLE):
             ids = [run.id for run in runs[i : i + WHOLE]]
-            with told(self._reading), _scratch():
+            with told(self._reading), _scratch(), ThreadPoolExecutor(AT_ONCE) as pool:
                 page = list(self._runs({"group": self._where.group, "name": {"$in": ids}}, lazy=False))
-            for run in page:
-                with told(self._reading), _scratch():
-                    # Its own cache goes by the place of a file in a list: what was exported anew would not be seen.
-                    history = list(run.scan_history(use_cache=False))
-                yield Whole(_listed(run), run.name, run.config, dict(run.summary_metrics), history, _seen(run))
+                for run, history in zip(page, pool.map(_history, page), strict=True):
+                    yield Whole(_listed(run), run.name, run.config, dict(run.summary_metrics), history, _seen(run))
 
     def _runs(self, filters: dict[str, Any], lazy: bool) -> Any:
         path = f"{self._where.entity}/{self._where.project}"
@@ -121,6 +121,11 @@ class WandbGroup:
 
 def _listed(run: Any) -> Listed:
     return Listed(run.id, run.state, (run.state, _seen(run), getattr(run, "history_line_count", None)))
+
+
+def _history(run: Any) -> list[dict[str, Any]]:
+    """Every row. wandb's own cache knows a file by its place in a list: it would not see what was exported anew."""
+    return list(run.scan_history(use_cache=False))
 
 
 def _seen(run: Any) -> str | None:

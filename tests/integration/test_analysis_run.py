@@ -51,7 +51,7 @@ def grokking(**changes):
     return small_config(**(defaults | changes))
 
 
-SHORT = {"n_steps": 40, "snapshots": SnapshotsConfig(n=0)}
+SHORT = {"n_steps": 80, "snapshots": SnapshotsConfig(n=0)}
 OTHERS = {
     "multiplication": {"data": DataConfig(operation="multiply", p=23, frac_train=0.7)},
     "without a group": {"data": DataConfig(operation="quadratic", p=23, frac_train=0.7)},
@@ -70,7 +70,10 @@ OTHERS = {
         "model": ModelConfig(d_model=16, n_layers=2),
         "data": DataConfig(p=23, frac_train=0.7, label_noise=0.2),
     },
-    "few measures": {"measures": MeasuresConfig(names=["gini_W_E"])},
+    "few measures": {
+        "measures": MeasuresConfig(names=["gini_W_E"]),
+        "data": DataConfig(p=23, frac_train=0.7, split_seed=1),  # measures alone make no other run
+    },
 }
 
 
@@ -295,25 +298,32 @@ def test_wrong_input_is_told_in_a_line_before_any_work(sweep, tmp_path):
     folder, ids = sweep
     run = folder.run(ids["grokking"]).path
     planned, (waiting,) = plan_of(tmp_path / "planned", small_config())
+    nothing, file = tmp_path / "nothing", ROOT / "pyproject.toml"
     cases = [
-        ([tmp_path / "nothing"], "no such folder"),
-        ([folder.path], f"is a sweep; this command takes one of its 8 runs, for example {run}"),
-        ([folder.path / "ffffff"], "has no run ffffff"),
-        ([folder.path / run.name[:2]], "four digits or more"),
-        ([tmp_path], "holds sweeps: name one of them"),
-        ([ROOT / "pyproject.toml"], "is a file"),
-        ([planned.path / waiting], "is planned, but has not begun; this trains it: "),
-        ([run, "--compare", run], "is named twice"),
-        ([run, "--compare", tmp_path / "nothing"], "no such folder"),
-        ([run, "--out", ROOT / "pyproject.toml"], "is a file"),
+        ((nothing,), "no such folder"),
+        ((folder.path,), f"is a sweep; this command takes one of its 8 runs, for example {run}; also {ids['mlp']}"),
+        ((folder.path / "ffffff",), "has no run ffffff"),
+        ((folder.path / run.name[:2],), "four digits or more"),
+        ((tmp_path,), "holds sweeps: name one of them"),
+        ((file,), "is a file"),
+        ((planned.path / waiting,), "is planned, but has not begun; this trains it: "),
+        ((run, [run]), "is named twice"),
+        ((run, [nothing]), "no such folder"),
+        ((run, [], file), "is a file"),
     ]
     for arguments, said in cases:
-        found = cli(*arguments)
-        assert found.returncode == 2, arguments
-        assert said in found.stderr
-        assert found.stderr.count("\n") == 1
-        assert found.stdout == ""
-    assert not (tmp_path / "nothing").exists()
+        with pytest.raises(ValueError, match=re.escape(said.split("; also")[0])) as told:
+            report_run(*arguments)
+        assert "\n" not in str(told.value)
+        assert all(word in str(told.value) for word in said.split("; also "))
+    assert not nothing.exists()
+
+
+def test_wrong_input_has_its_exit_code(sweep):
+    found = cli(sweep[0].path)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.startswith("python -m analysis: ")
+    assert found.stderr.count("\n") == 1
 
 
 def test_a_broken_row_is_named(run_dir):

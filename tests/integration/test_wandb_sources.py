@@ -10,6 +10,7 @@ import dataclasses
 import io
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import polars as pl
@@ -218,8 +219,11 @@ def test_without_key_or_network_the_way_out_is_said_and_where_the_last_reading_l
     assert load_sweep(there).runs.height == 3
 
 
-def test_nothing_of_wandbs_is_left_in_the_way(server, trained, tmp_path, capfd):  # noqa: F811
+def test_nothing_of_wandbs_is_left_in_the_way(server, trained, tmp_path, capfd, monkeypatch):  # noqa: F811
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     read(tmp_path)
+    assert not (tmp_path / "temporary" / "tester").exists(), "wandb makes a folder for each run that it lists"
     forget()
     assert capfd.readouterr() == ("", "")
     names = {file.name for file in (tmp_path / "cache").rglob("*") if file.is_file()}

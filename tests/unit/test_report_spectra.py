@@ -22,11 +22,11 @@ def exponents(task: Task) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def planted(task: Task, amplitudes: dict[int, float]) -> Tensor:
-    """Logits of the paper's circuit in the task's own group; 5 everywhere outside it."""
+    """Logits of the paper's circuit in the task's own group; noise outside it, for answers too."""
     assert task.group is not None
     n = task.group.n
     i, j, inside = exponents(task)
-    logits = torch.full((task.n_pairs, task.p), 5.0, dtype=torch.float64)
+    logits = 9 * random(task.n_pairs, task.p)
     c = task.group.of_c
     for residue in range(task.p):
         if c[residue] >= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
@@ -10,6 +11,7 @@ from analysis.sources.read import read
 from analysis.sources.wandb_api import place
 from analysis.sources.wandb_group import _as_folder
 from analysis.sources.wandb_run import NEEDED, converted, rows_of, run_id_in, settings_of
+from analysis.wandb_errors import NoKey, told
 from grok_sweep.config import RunConfig, flat
 
 SETTINGS = flat(RunConfig(n_steps=100))
@@ -47,7 +49,9 @@ def test_what_is_not_finite_is_null(value):
 
 
 def test_each_step_once_in_order_the_last_counts():
-    rows = rows_of([{"step": 5, "a": 1.0}, {"step": 0, "a": 2.0}, {"_runtime": 3}, {"step": 5, "a": 4.0}])
+    rows = rows_of(
+        [{"step": 5, "_step": 1, "a": 1.0}, {"step": 0, "a": 2.0}, {"_runtime": 3}, {"step": 5, "_step": 3, "a": 4.0}]
+    )
     assert rows == [{"step": 0, "a": 2.0}, {"step": 5, "a": 4.0}]
 
 
@@ -77,9 +81,13 @@ def test_the_summary_is_kept_only_of_a_run_that_ended_and_belongs_to_its_rows():
     assert made(summary=SUMMARY | {"final": {"test_acc": 1}}).summary["final.test_acc"] == 1.0
 
 
-def test_times_without_a_zone_are_utc():
+def test_times_without_a_zone_are_utc(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
     assert made().status["updated"] == made(seen="2026-11-28T00:00:00Z").status["updated"]
     assert made(seen="yesterday").status["updated"] is made(seen=None).status["updated"] is None
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_a_state_that_w_and_b_may_add_counts_as_failed():
@@ -108,3 +116,22 @@ def test_a_place_has_three_parts(text):
 def test_folders_and_w_and_b_together_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not both"):
         read([tmp_path], "a/b/c")
+
+
+@pytest.mark.parametrize(
+    "raised, line",
+    [
+        ("No API key configured. Use `wandb login` to log in.", "no key; set WANDB_API_KEY"),
+        ("WANDB_API_KEY invalid: too short", "the key is refused (RuntimeError: WANDB_API_KEY invalid"),
+        ("returned error 401: no", "the key is refused"),
+        ("http://127.0.0.1:40112 says 500", "says RuntimeError: http://127.0.0.1:40112 says 500"),
+        ("the service process is busy and did not respond in time.", "no answer from http"),
+        ("Could not find project x", "no such project"),
+        ("Project `a/b` not found.  Do you have access to this project?", "no such project"),
+    ],
+)
+def test_what_wandb_raises_is_a_line_with_the_way_out(raised, line):
+    with pytest.raises(ValueError, match=r"^reading: ") as caught, told("reading"):
+        raise RuntimeError(raised)
+    assert line in str(caught.value)
+    assert isinstance(caught.value, NoKey) == raised.startswith("No API key")
