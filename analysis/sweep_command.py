@@ -89,12 +89,11 @@ def carry_out(chosen: argparse.Namespace) -> int:
     print(table(found))
     if more.lines:
         print("", *more.lines, sep="\n")
-    print("\nwrote", ", ".join(printable(path.name) for path in others), "beside the page:")
-    print(printable(str(page)))
-    if not (chosen.stages and chosen.alarms):
-        print(HINT)
+    print("", *([] if chosen.stages and chosen.alarms else [HINT]), sep="\n")
     if chosen.publish:
         print(_published(found, more, [page, *others], chosen))
+    print("wrote", ", ".join(printable(path.name) for path in others), "beside the page:")
+    print(printable(str(page)))
     return 0
 
 
