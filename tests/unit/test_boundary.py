@@ -317,6 +317,12 @@ def test_bands_cover_the_true_line_and_without_a_seed_effect_do_not():
     assert found.share("90 without seeds") < found.share("90") - 0.1
 
 
+def test_a_long_table_is_cut_as_text_and_says_so(rng):
+    text = lines(fit_boundary(simulated_runs(rng, n_seeds=2, decays=np.geomspace(0.1, 3, 25))))
+    assert "… and 15 more rows" in text
+    assert len([line for line in text if line.startswith(("0.", "1", "2", "3"))]) == 60
+
+
 # --- a critical fraction ------------------------------------------------------------------------------------
 
 
