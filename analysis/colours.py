@@ -94,7 +94,7 @@ def _median(name: str) -> Callable[[Cell], float | None]:
 
 
 def _of_the_runs(several: bool, more: str = "") -> tuple[str, ...]:
-    return (f"median of the runs{more}",) if several else ()
+    return (f"median of the runs, and quartiles where there is room{more}",) if several else ()
 
 
 # --- phases -------------------------------------------------------------------------------------------------
@@ -146,8 +146,8 @@ def _share(runs: pl.DataFrame, several: bool) -> Colour:
     accuracy = rule_parts(runs)["accuracy"]
     notes = (f"runs with test accuracy > {accuracy}, of those that are done", *lengths(runs))
     return Colour(
-        "share_generalised", "Shares", "share grokked", "Share of the runs that generalised", notes if several else
-        notes[:1], scales.shares(), _share_look, lambda cell: cell["share_generalised"],
+        "share_generalised", "Shares", "share generalised", "Share of the runs that generalised",
+        notes if several else notes[:1], scales.shares(), _share_look, lambda cell: cell["share_generalised"],
         lambda cell, size: labels.share_lines(cell, size, _share_look(cell)), "", NOT_DONE,
     )  # fmt: skip
 

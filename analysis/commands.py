@@ -23,9 +23,8 @@ def alone(sweep: Sweep) -> dict[str, list[str]]:
     Swept settings are always given, the others where they are not the defaults. Empty for a sweep that has no plan
     on this disk.
     """
-    parts = getattr(sweep, "parts", {})
-    if parts:
-        return {f"{label}/{run}": words for label, part in parts.items() for run, words in alone(part).items()}
+    if sweep.parts:
+        return {f"{label}/{run}": words for label, part in sweep.parts.items() for run, words in alone(part).items()}
     folder = SweepDir(sweep.path)
     if not folder.plan_file.exists():
         return {}

@@ -21,7 +21,8 @@ FRAC_TRAIN = "data.frac_train"
 BANDS = {"50": ("low_50", "high_50"), "90": ("low_90", "high_90")}
 NOTE = (
     "Lines: half of the seeds generalise within so many steps, as fitted (dashed: more steps than were run); shaded: "
-    "50 and 90 % bands of one line."
+    "50 and 90 % bands of the line at the most steps run (on the page, of the one chosen). Between cells, which are "
+    "equally wide whatever they stand for, a line is placed by its values."
 )
 
 

@@ -14,7 +14,7 @@ from analysis.findings import Findings
 from analysis.sweep import draw, require_writable, table
 from analysis.sweep_map import SweepMap, map_of
 
-HINT = "more: --stages (of every run), --alarms (which measure sees grokking coming)"
+MORE = {"stages": "--stages (of every run)", "alarms": "--alarms (which measure sees grokking coming)"}
 
 
 def add(commands: Any) -> None:
@@ -89,12 +89,12 @@ def carry_out(chosen: argparse.Namespace) -> int:
     print(table(found))
     if more.lines:
         print("", *more.lines, sep="\n")
-    print("\nwrote", ", ".join(printable(path.name) for path in others), "beside the page:")
-    print(printable(str(page)))
-    if not (chosen.stages and chosen.alarms):
-        print(HINT)
+    left = [text for name, text in MORE.items() if not getattr(chosen, name)]
+    print("", *(["more: " + ", ".join(left)] if left else []), sep="\n")
     if chosen.publish:
         print(_published(found, more, [page, *others], chosen))
+    print("wrote", ", ".join(printable(path.name) for path in others), "beside the page:")
+    print(printable(str(page)))
     return 0
 
 

@@ -557,6 +557,10 @@ FILES: list[Broken] = [
 # --- python -m analysis -------------------------------------------------------------------------------------
 
 ANALYSIS: list[Row] = [
+    ("sweep", ["no sweep was named; give one folder or several, runs/<sweep>"]),
+    ("sweep runs/sweep runs/sweep", ["several sweeps belong to no one folder: say where to write, --out DIR"]),
+    ("sweep runs/sweep --colour red", ["--colour: nothing to colour by is called red; Known: phase, …"]),
+    ("sweep runs/sweep --at 100000", ["--at 100000: no run has a row yet; give a step that runs have reached"]),
     ("sweep runs/swep", ["no such folder: runs/swep; did you mean runs/sweep?"]),
     ("sweep nowhere/at/all", ["no such folder: nowhere/at/all"]),
     ("sweep empty", ["empty is no sweep: it holds no plan.jsonl; expected runs/<sweep>, as …"]),

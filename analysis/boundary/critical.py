@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import f as f_distribution
+from scipy.special import fdtri
 
 from analysis.boundary.events import Events, distinct
 from analysis.boundary.fitted import Boundary
@@ -51,7 +51,7 @@ class Profile:
     def threshold(self, confidence: float) -> float:
         """Of `fall`: exact for uncensored normal errors, where few points make that of chi² too small."""
         rest = max(self.n_events - self.n_parameters, 1)
-        return self.n_events * float(np.log1p(f_distribution.ppf(confidence, 1, rest) / rest))
+        return self.n_events * float(np.log1p(fdtri(1, rest, confidence) / rest))
 
     def interval(self, confidence: float) -> tuple[float, float]:
         inside = self.f_c[self.fall <= self.threshold(confidence)]

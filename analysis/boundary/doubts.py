@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from analysis.boundary.design import Design
 from analysis.boundary.events import Events
@@ -107,7 +107,7 @@ def _bend(sample: Sample, design: Design, fit: Posterior) -> list[str]:
     free = mode(sample.times, np.column_stack([rows, away**2]), sample.seeds, wider, tau)
     bend = math.copysign(math.sqrt(max(2 * (free.log_penalised - straight.log_penalised), 0.0)), free.theta[n_term])
     spare = max(int(sample.timed.sum()) - n_term - 1, 1)
-    if abs(bend) <= student_t.ppf(1 - BENT, spare):
+    if abs(bend) <= stdtrit(spare, 1 - BENT):
         return []
     way = "flattens" if bend > 0 else "steepens"
     return [

@@ -72,6 +72,8 @@ pre { background: #f4f4f4; border: 1px solid #dddddd; border-radius: 4px; paddin
   figure > div { overflow: visible; }
   .vega-embed { padding: 0 !important; }
   h2 { break-after: avoid; margin-top: 26px; }
+  table { font-size: 8.5pt; }
+  th, td { padding-right: 8px; }
 }
 """
 # Axes of steps are logarithmic where the figure is made; the choice draws the same figure with linear ones.

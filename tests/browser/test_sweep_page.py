@@ -150,7 +150,7 @@ def test_arrow_keys_go_from_cell_to_cell(open_page, grid):
         ("phase, free of scale", None, "Phase, free of scale", {"comprehension"}),
         ("t_train", None, "t_train (steps)", {"300", "300 to 300"}),
         ("grok_delay", None, "grok_delay = t_test − t_train (steps)", {"100", "75 to 100"}),
-        ("share grokked", None, "Share of the runs that generalised", {"100%", "2/2"}),
+        ("share generalised", None, "Share of the runs that generalised", {"100%", "2/2"}),
         ("test_loss", "at the end", "test_loss at the end (nats)", {"runs ended at different steps: 2000 to 3000"}),
         ("test_loss", "at step 2000", "test_loss at step 2000 (nats)", {"the last row at or before step 2000"}),
         ("train_loss", "at its most", "train_loss at its most (nats)", {"0.5", "(nats)"}),
@@ -255,8 +255,8 @@ def test_every_state_is_told_apart_in_every_colour(open_page, states):
     """The look of each cell, over all colours: what never ended well is never a number's colour."""
     page = open_page(states)
     options = page.locator("#left-choices select").first.locator("option").all_inner_texts()
-    assert {"phase (Liu et al.)", "t_test", "share grokked", "train_loss"} <= set(options)
-    for option in ("phase (Liu et al.)", "t_test", "t_novel", "share grokked", "train_loss"):
+    assert {"phase (Liu et al.)", "t_test", "share generalised", "train_loss"} <= set(options)
+    for option in ("phase (Liu et al.)", "t_test", "t_novel", "share generalised", "train_loss"):
         choose(page, "left-choices", "colour", option)
         spoken = {}
         for path in page.locator("#left-map svg path[aria-label]").all():

@@ -529,7 +529,7 @@ def test_analysis_of_a_read_only_sweep_names_the_way_out(
     )
 
 
-@pytest.mark.parametrize("words", ["", "swep runs/sweep", "sweep", "sweep runs/sweep --colour red"])
+@pytest.mark.parametrize("words", ["", "swep runs/sweep", "sweep runs/sweep --kolour red"])
 def test_a_command_of_analysis_that_there_is_not(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         analysis(words.split())

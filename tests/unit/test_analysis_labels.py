@@ -52,6 +52,11 @@ def cell(*runs):
         ([run("planned", None, None, None)], ["planned"], ["planned"]),
         ([run("failed", None, 100)], ["failed"], ["failed"]),
         ([GROKKED, GROKKED, MEMORIZED], ["grokking", "2/3"], ["900", "900 to > 3000", "2/3"]),
+        (
+            [GROKKED, run(phase="grokking", t_test=500), run(phase="grokking", t_test=2000)],
+            ["grokking", "3/3"],
+            ["900", "500 to 2000", "3/3"],
+        ),
         ([MEMORIZED] * 3, ["memorization", "so far, 3/3"], ["> 3000", "0/3"]),
         ([GROKKED, MEMORIZED], ["mixed", "1 grok, 1 mem."], ["> 3000", "1/2"]),
         ([GROKKED, RUNNING], ["grokking", "1/2", "1 running"], ["> 1200", "1/2"]),

@@ -296,7 +296,8 @@ def test_no_fit_is_no_line_and_one_weight_decay_one_point(rng):
 def test_positions_on_an_axis_of_cells():
     assert cell_positions([0.2, 0.3, 0.5], np.array([0.2, 0.25, 0.4, 0.5])) == pytest.approx([0, 0.5, 1.5, 2])
     at = np.array([0.1, math.sqrt(0.1), 1.0, 10.0])
-    assert cell_positions([0.0, 0.1, 1.0, 10.0], at, log=True) == pytest.approx([1, 1.5, 2, 3])
+    with np.errstate(all="raise"):  # the cell of 0 has no place among logarithms
+        assert cell_positions([0.0, 0.1, 1.0, 10.0], at, log=True) == pytest.approx([1, 1.5, 2, 3])
 
 
 def test_the_table_as_text_lines_up(rng):
@@ -315,6 +316,12 @@ def test_bands_cover_the_true_line_and_without_a_seed_effect_do_not():
     assert found.share("90") >= 0.76
     assert 0.5 - 0.24 <= found.share("50") <= 0.5 + 0.24
     assert found.share("90 without seeds") < found.share("90") - 0.1
+
+
+def test_a_long_table_is_cut_as_text_and_says_so(rng):
+    text = lines(fit_boundary(simulated_runs(rng, n_seeds=2, decays=np.geomspace(0.1, 3, 25))))
+    assert "… and 15 more rows" in text
+    assert len([line for line in text if line.startswith(("0.", "1", "2", "3"))]) == 60
 
 
 # --- a critical fraction ------------------------------------------------------------------------------------
