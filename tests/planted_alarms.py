@@ -166,9 +166,12 @@ def coverage(gains: np.ndarray) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    # python tests/planted_alarms.py 0 200: the figures of tests/golden/alarms.json
+    # python tests/planted_alarms.py 0 100: the figures of tests/golden/alarms.json
     import sys
 
     for name, gains in simulate(int(sys.argv[2]), 200, int(sys.argv[1])).items():
         widths = gains[:, 2] - gains[:, 1]
-        print(name, *(round(number, 3) for number in (*coverage(gains), gains[:, 0].std(), widths.mean())))
+        print(
+            name,
+            *(round(n, 3) for n in (*coverage(gains), gains[:, 0].std(), widths.mean(), (gains[:, 1] > 0).mean())),
+        )
