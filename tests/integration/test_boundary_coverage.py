@@ -25,7 +25,7 @@ def test_bands_cover_what_they_say(n_seeds):
 def test_fast_runs_taken_as_they_are_spoil_the_bands():
     by_rule, as_they_are = (coverage(200, 8, 8, TAUS, FLOOR, fastest=share) for share in (FASTEST, 0.0))
     assert 0.85 <= by_rule.share("90") <= 0.95
-    assert as_they_are.share("90") < by_rule.share("90") - 0.08
+    assert as_they_are.share("90") < 0.85
 
 
 def test_critical_fractions_are_found_where_they_are_and_only_there():
