@@ -10,8 +10,8 @@ import pytest
 from analysis import curves
 from analysis.load import Sweep
 from analysis.page import inline_json
-from analysis.sweep import Extras, SweepMap
 from analysis.sweep_figure import drawing
+from analysis.sweep_map import Extras, SweepMap
 from analysis.sweep_page.page import HERE, SCRIPTS, html
 from grok_sweep.config import RunConfig, flat, resolved
 
