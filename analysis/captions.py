@@ -36,7 +36,7 @@ DERIVED = ("model.d_head", "model.d_mlp")
 
 def printable(text: str) -> str:
     """The text with what no figure can show (control characters, broken names) replaced."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def printable_lines(text: str) -> str:

@@ -63,8 +63,8 @@ def map_template(size: looks.Size) -> Spec:
     drawn += layers.boundary()
     if size.words != "none":
         drawn += layers.words(base, size)
-    drawn.append(layers.chosen(size))
-    spec = _bare(alt.layer(*drawn))
+    drawn += layers.chosen(size)
+    spec: Spec = {"layer": [bare(layer) for layer in drawn]}
     axes = {"x": _axis("i"), "y": _axis("j")}
     # Else the key of the coloured cells would be merged with that of their halos, which have none.
     spec["resolve"] = {"scale": {"stroke": "independent"}, "legend": {"stroke": "independent"}}
@@ -75,18 +75,13 @@ def _axis(field: str) -> Spec:
     return {"field": field, "type": "quantitative", "scale": {"nice": False, "zero": False}, "axis": {}}
 
 
-def _bare(chart: Any) -> Spec:
-    """The layers alone; those without data of their own are left without, to draw what the map is given."""
-    return {"layer": with_data_of_others(chart.to_dict(validate=False)["layer"])}
+def bare(chart: Any) -> Spec:
+    """One chart's specification, to stand in a larger one; a chart without data takes that of the larger one.
 
-
-def with_data_of_others(spec: Any) -> Any:
-    """Without the empty data that Altair gives a chart that has none: it takes its parent's."""
-    if isinstance(spec, list):
-        return [with_data_of_others(each) for each in spec]
-    if not isinstance(spec, dict):
-        return spec
-    return {k: with_data_of_others(v) for k, v in spec.items() if (k, v) != ("data", {"name": "empty"})}
+    Figures are put together of these as plain values: Altair copies every chart at every step, which takes seconds.
+    """
+    spec = chart.to_dict(validate=False)
+    return {k: v for k, v in spec.items() if k not in ("$schema", "config") and (k, v) != ("data", {"name": "empty"})}
 
 
 def fill(template: Spec, colour: Colour, grid: Grid, cells: Sequence[Mark], room: float, tags: str = "") -> Spec:
@@ -161,7 +156,8 @@ def legend_template() -> Spec:
     """Swatches and meanings, without their rows."""
     base = alt.Chart().encode(x=_pixels(alt.X, "px"), y=_pixels(alt.Y, "py"))
     text = base.mark_text(align="left", baseline="middle", dx=SWATCH[0] / 2 + 10, fontSize=11, aria=False)
-    return _bare(alt.layer(*layers.areas(base, *SWATCH), text.encode(text=alt.Text(field="meaning", type="nominal"))))
+    text = text.encode(text=alt.Text(field="meaning", type="nominal"))
+    return {"layer": [bare(layer) for layer in (*layers.areas(base, *SWATCH), text)]}
 
 
 def _pixels(channel: Any, field: str) -> Any:

@@ -66,14 +66,12 @@ def words(base: alt.Chart, size: looks.Size) -> list[alt.Chart]:
     return [plain, coloured.properties(name="coloured_halo"), top]
 
 
-def chosen(size: looks.Size) -> Any:
+def chosen(size: looks.Size) -> list[alt.Chart]:
     """A frame about the cell that was chosen; none in a static figure."""
     cell = alt.Chart(alt.NamedData("chosen"))
     path = looks.box(size.step_x, size.step_y)
     wide = _shape(cell, path, strokeWidth=5).encode(stroke=alt.value(LIGHT))
-    return alt.layer(wide, _shape(cell, path, strokeWidth=2.5).encode(stroke=alt.value(DARK))).properties(
-        name="chosen"
-    )
+    return [wide, _shape(cell, path, strokeWidth=2.5).encode(stroke=alt.value(DARK))]
 
 
 def boundary() -> list[alt.Chart]:

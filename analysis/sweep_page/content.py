@@ -44,8 +44,9 @@ def cells(
 
 def colour(one: Colour, table: Sequence[Mapping[str, Any]], sizes: Sequence[Size]) -> dict[str, Any]:
     """A colour with its title, key, and look, value and words of every cell."""
-    by_words = {size.words: colours.painted(one, table, size) for size in sizes}
-    paints = next(iter(by_words.values()))
+    paints = colours.painted(one, table, sizes[0])
+    lines = {sizes[0].words: [paint["lines"] for paint in paints]}
+    lines |= {size.words: [one.lines(cell, size) for cell in table] for size in sizes[1:]}
     found: dict[str, Any] = {
         "key": one.key,
         "of": one.key,
@@ -58,9 +59,7 @@ def colour(one: Colour, table: Sequence[Mapping[str, Any]], sizes: Sequence[Size
         "encoding": diagram.encoding(one),
         "looks": [LOOK_NAMES.index(_look(one, paint)) for paint in paints],
         "lines": {
-            words: ["\n".join(paint["lines"]) for paint in of_size]
-            for words, of_size in by_words.items()
-            if words != "none"
+            words: ["\n".join(of_cell) for of_cell in found] for words, found in lines.items() if words != "none"
         },
     }
     if one.scale is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import altair as alt
 
 from analysis.curves import CURVES
-from analysis.diagram import CONFIG, SHORT_NUMBER, Spec, with_data_of_others
+from analysis.diagram import CONFIG, SHORT_NUMBER, Spec, bare
 from analysis.looks import GREY
 
 WIDTH, HEIGHT, STRIP = 380, 190, 16
@@ -58,14 +58,16 @@ def curve_spec(
         _panel(title, scale, names, colours, accuracy if title == "Accuracy" else None)
         for title, (scale, names) in panels.items()
     ]
-    panels_of = alt.concat(*charts, columns=COLUMNS, spacing=28)
-    panels_of = panels_of.resolve_scale(color="independent", strokeDash="independent", x="independent")
-    whole = alt.vconcat(_strip(colours), panels_of, spacing=14).resolve_scale(color="independent")
-    spec = with_data_of_others(whole.add_params(alt.param(name="run", value="")).to_dict(validate=False))
+    apart = {"resolve": {"scale": {"color": "independent", "strokeDash": "independent", "x": "independent"}}}
     parse = dict.fromkeys(CURVES, "number") | {"step": "number", "run": "string"}
-    return spec | {
+    return {
+        "$schema": alt.SCHEMA_URL,
         "config": CONFIG | {"view": {"stroke": "#dddddd"}},
         "data": {"format": {"type": "csv", "parse": parse}},
+        "params": [{"name": "run", "value": ""}],
+        "vconcat": [bare(_strip(colours)), {"concat": charts, "columns": COLUMNS, "spacing": 28} | apart],
+        "spacing": 14,
+        "resolve": {"scale": {"color": "independent"}},
     }
 
 
@@ -89,7 +91,7 @@ def _strip(colours: alt.Scale) -> alt.Chart:
     )
 
 
-def _panel(title: str, scale: str, names: Sequence[str], bands: alt.Scale, accuracy: float | None) -> Any:
+def _panel(title: str, scale: str, names: Sequence[str], bands: alt.Scale, accuracy: float | None) -> Spec:
     shown = [STYLES[name] for name in names]
     curves = (
         alt.Chart()
@@ -116,8 +118,13 @@ def _panel(title: str, scale: str, names: Sequence[str], bands: alt.Scale, accur
         )
     )
     layers = [_bands(bands), curves, *([_threshold(accuracy)] if accuracy is not None else [])]
-    whole = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=title)
-    return whole.resolve_scale(color="independent", strokeDash="independent")
+    return {
+        "title": title,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "layer": [bare(layer) for layer in layers],
+        "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
+    }
 
 
 def _scale(kind: str, title: str) -> alt.Scale:

@@ -32,7 +32,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
 
     def opened(path: Path, view: str = "", ready: str = "body[data-drawn]") -> Page:
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("console", lambda message: noted.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: noted.append(f"error: {error}"))
         page.on("dialog", lambda dialog: (noted.append(f"dialog: {dialog.message}"), dialog.dismiss()))
