@@ -106,7 +106,7 @@ def map_of(
     table = table.join(spread, on=names, how="left", nulls_equal=True, maintain_order="left")
     counts = [name for name in spread.columns if name.endswith("_n") or name == "n_reached"]
     table = table.with_columns(pl.col(counts).fill_null(0))
-    return SweepMap(sweep, runs, table, _thinned_rows(sweep, table), across, up, others, tuple(where), step)
+    return SweepMap(sweep, runs, table, _thinned_rows(sweep, runs, table), across, up, others, tuple(where), step)
 
 
 def _reached(runs: pl.DataFrame, at: int) -> int:
@@ -128,9 +128,10 @@ def _at_step(sweep: Sweep, runs: pl.DataFrame, step: int) -> pl.DataFrame:
     return found
 
 
-def _thinned_rows(sweep: Sweep, table: pl.DataFrame) -> pl.DataFrame:
-    """Of as many runs of every cell as a page has room for."""
-    runs_of = table["run_ids"].to_list()
+def _thinned_rows(sweep: Sweep, runs: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
+    """Of as many runs of every cell as a page has room for, of those that have logged rows."""
+    logged = set(runs.filter(pl.col("steps").is_not_null())["run_id"])
+    runs_of = [[run_id for run_id in ids if run_id in logged] for ids in table["run_ids"].to_list()]
     n_points, n_runs = curves.budget(sum(map(len, runs_of)))
     rows = load_rows(sweep, [*curves.CURVES, "key_freqs"], curves.drawn(runs_of, n_runs))
     return curves.thinned(rows, n_points)

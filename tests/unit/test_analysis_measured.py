@@ -101,3 +101,19 @@ def test_a_step_that_no_run_reached_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--at 5000: the longest run stands at step 3000"):
         map_sweep(sweep.path, at=5000)
     assert map_sweep(sweep.path, at=500).cells["at.test_loss_median"].to_list() == [2.0] * 6
+
+
+def test_where_a_page_cannot_hold_every_run_it_holds_those_that_have_rows(tmp_path, monkeypatch):
+    from analysis_sweeps import FRAC, INIT, add
+
+    from analysis import curves
+    from analysis.sweep import map_sweep
+    from grok_sweep.store import SweepDir
+
+    sweep, first = SweepDir(tmp_path / "s"), set()
+    for frac in (0.2, 0.3):
+        add(sweep, {FRAC: frac, INIT: 0}, "planned")
+        first.add(add(sweep, {FRAC: frac, INIT: 1}))
+        add(sweep, {FRAC: frac, INIT: 2})
+    monkeypatch.setattr(curves, "budget", lambda n_runs: (50, 2))
+    assert set(map_sweep(sweep.path).rows["run_id"]) == first
