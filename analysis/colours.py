@@ -238,5 +238,6 @@ def painted(colour: Colour, cells: Sequence[Cell], size: Size) -> list[dict[str,
     for cell in cells:
         look = colour.look(cell)
         value = colour.value(cell) if look == COLOURED else None
-        found.append({"look": look, "value": value, "lines": colour.lines(cell, size)})
+        lines = [] if size.words == "none" else colour.lines(cell, size)
+        found.append({"look": look, "value": value, "lines": lines})
     return found

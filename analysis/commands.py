@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -39,12 +38,13 @@ def _words(
     settings: Mapping[str, Any],
     axes: Mapping[str, Any],
     choices: Mapping[str, Sequence[str]],
-    known: dict[str, list[str]],
+    known: dict[tuple[Any, ...], list[str]],
 ) -> list[str]:
-    """Of one run; `known` holds the words of what runs share, by what they share."""
+    """Of one run; `known` holds the words of what runs share, by what they share: few differ in more than axes."""
     own = {name: settings[name] for name in axes if name in settings}
     shared = {name: value for name, value in settings.items() if name not in own}
-    key = json.dumps(shared, sort_keys=True, default=str)
+    values = (tuple(value) if isinstance(value, list) else value for value in shared.values())
+    key = (*shared, *values)
     if key not in known:
         known[key] = words_alone(shared, choices)
     return [shlex.quote(word) for word in [*as_words(own), *known[key]]]

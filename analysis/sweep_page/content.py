@@ -17,6 +17,7 @@ from analysis.page import EMBED
 from analysis.places import Grid, Setting
 
 LOOK_NAMES = list(LOOKS)
+LOOK_NUMBERS = {name: i for i, name in enumerate(LOOK_NAMES)}
 
 
 def settings(found: Sequence[Setting]) -> list[dict[str, Any]]:
@@ -57,18 +58,18 @@ def colour(one: Colour, table: Sequence[Mapping[str, Any]], sizes: Sequence[Size
         "notes": list(one.notes),
         "meanings": dict(one.meanings),
         "encoding": diagram.encoding(one),
-        "looks": [LOOK_NAMES.index(_look(one, paint)) for paint in paints],
+        "looks": [LOOK_NUMBERS[_look(one, paint)] for paint in paints],
         "lines": {
             words: ["\n".join(of_cell) for of_cell in found] for words, found in lines.items() if words != "none"
         },
     }
     if one.scale is not None:
-        found["values"] = [_rounded(paint["value"]) for paint in paints]
+        found["values"] = _rounded([paint["value"] for paint in paints])
     if one.key.startswith(differences.KEY):
         found["texts"] = [cell[f"{one.key}_text"] for cell in table]
     if one.how:
         found |= {"how": one.how, "of": one.key.partition(".")[2]}
-        found["quartiles"] = [[_rounded(cell[f"{one.key}_{end}"]) for cell in table] for end in ("q25", "q75", "n")]
+        found["quartiles"] = [_rounded([cell[f"{one.key}_{end}"] for cell in table]) for end in ("q25", "q75", "n")]
     return found
 
 
@@ -77,12 +78,11 @@ def _look(one: Colour, paint: Mapping[str, Any]) -> str:
     return COLOURED_DARK if is_dark else paint["look"]
 
 
-def _rounded(value: float | None) -> float | None:
-    """Four digits: what a page of thousands of cells has room for."""
-    if value is None or isinstance(value, int):
-        return value
-    short = float(format(value, ".4g"))
-    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+def _rounded(values: list[Any]) -> list[Any]:
+    """Four digits: what a page of thousands of cells has room for. Whole numbers stay as they are."""
+    if all(value is None or isinstance(value, int) for value in values):
+        return values
+    return pl.Series(values, dtype=pl.Float64).round_sig_figs(4).to_list()
 
 
 # --- maps ---------------------------------------------------------------------------------------------------
@@ -111,8 +111,8 @@ def maps(found: Sequence[Setting]) -> dict[str, Any]:
 
 
 def sizes(found: Sequence[Setting]) -> list[Size]:
-    """Of the cells, over every two settings, one for each length of words."""
-    every = [Grid(x, y).size for x in found for y in (*found, None) if x is not y]
+    """Of the cells over every two settings, one for each length of words; a map of one row makes do with these."""
+    every = [Grid(x, y).size for x in found for y in (found if len(found) > 1 else (None,)) if x is not y]
     return list({size.words: size for size in every}.values())
 
 

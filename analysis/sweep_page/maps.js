@@ -12,8 +12,8 @@ function mark(i, j, of, size, x, y) { // as places.marks makes them
   const place = { [x.title]: x.texts[i], ...(y && { [y.title]: y.texts[j] }) };
   const cell = grid.get(`${i},${j}`), here = cell !== undefined;
   const look = here ? page.look_names[of.looks[cell]] : "no_run";
-  const words = here ? of.lines[size.words]?.[cell] : page.no_run[size.words];
-  const lines = size.words === "none" ? [] : words.split("\n");
+  const words = here ? (of.lines[size.words] ?? Object.values(of.lines)[0])?.[cell] : page.no_run[size.words];
+  const lines = size.words === "none" ? [] : words?.split("\n") ?? [];
   const spread = here && spreadOf(of, cell);
   return {
     i, j, cell, look, value: here ? of.values?.[cell] ?? null : null, ...page.looks[look],

@@ -149,7 +149,7 @@ def test_arrow_keys_go_from_cell_to_cell(open_page, grid):
         ("phase (Liu et al.)", None, "Phase", {"comprehension", "2/2"}),
         ("phase, free of scale", None, "Phase, free of scale", {"comprehension"}),
         ("t_train", None, "t_train (steps)", {"300", "300 to 300"}),
-        ("grok_delay", None, "grok_delay = t_test − t_train (steps)", {"100", "75 to 100"}),
+        ("grok_delay", None, "grok_delay = t_test − t_train (steps)", {"100", "75 to 100", "> N: at least half of the runs had not generalised by N steps after fitting (≥ N: before it)"}),
         ("share generalised", None, "Share of the runs that generalised", {"100%", "2/2"}),
         ("test_loss", "at the end", "test_loss at the end (nats)", {"runs ended at different steps: 2000 to 3000"}),
         ("test_loss", "at step 2000", "test_loss at step 2000 (nats)", {"the last row at or before step 2000"}),
@@ -189,6 +189,15 @@ def test_axes_change_places_and_keep_their_values(open_page, grid):
     assert page.get_by_label(said, exact=True).count() == 1
     after = cell(page, f"train fraction 0.3, {DECAY} 10").get_attribute("aria-label")
     assert before.partition(": ")[2] == after.partition(": ")[2]
+
+
+def test_one_axis_alone_makes_a_map_of_one_row(open_page, grid):
+    page = open_page(grid)
+    choose(page, "axes", "y axis", "nothing")
+    assert "at train fraction 0.3, at modulus p 31" in texts(page, "#left-map")
+    spoken = page.locator("#left-map svg path[aria-label^='weight decay']")
+    assert spoken.count() == 3
+    assert (spoken.last.get_attribute("aria-label") or "").endswith("10: comprehension 2/2")
 
 
 def test_a_third_setting_is_chosen_and_named(open_page, grid):
