@@ -19,6 +19,7 @@ from grok_sweep.store import PlannedRun, SweepDir
 
 SVG = "{http://www.w3.org/2000/svg}text"
 DECAY = "weight decay (AdamW, decoupled)"
+LATER = "> N: at least half of the runs had not generalised by N steps after fitting (≥ N: before it)"
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ def test_arrow_keys_go_from_cell_to_cell(open_page, grid):
         ("phase (Liu et al.)", None, "Phase", {"comprehension", "2/2"}),
         ("phase, free of scale", None, "Phase, free of scale", {"comprehension"}),
         ("t_train", None, "t_train (steps)", {"300", "300 to 300"}),
-        ("grok_delay", None, "grok_delay = t_test − t_train (steps)", {"100", "75 to 100", "> N: at least half of the runs had not generalised by N steps after fitting (≥ N: before it)"}),
+        ("grok_delay", None, "grok_delay = t_test − t_train (steps)", {"100", "75 to 100", LATER}),
         ("share generalised", None, "Share of the runs that generalised", {"100%", "2/2"}),
         ("test_loss", "at the end", "test_loss at the end (nats)", {"runs ended at different steps: 2000 to 3000"}),
         ("test_loss", "at step 2000", "test_loss at step 2000 (nats)", {"the last row at or before step 2000"}),
@@ -239,6 +240,15 @@ def test_the_boundary_has_names_and_bands_and_can_be_taken_away(open_page, grid)
     assert lines.count() == with_bands
     choose(page, "axes", "x axis", "modulus p")
     assert "3000 steps" not in texts(page, "#left-map"), "it lies in another plane"
+
+
+def test_a_click_on_the_boundary_is_a_click_on_the_cell_under_it(open_page, grid):
+    page = open_page(grid)
+    box = cell(page, f"{DECAY} 0.1, train fraction 0.5").bounding_box()
+    assert box is not None
+    x, y = box["x"] + 0.8 * box["width"], box["y"] + 0.83 * box["height"]
+    drawn(page, lambda: page.mouse.click(x, y))
+    assert page.locator("#cell-title").inner_text().startswith(f"{DECAY} 0.1, train fraction 0.5")
 
 
 def test_sections_of_other_parts_stand_below(open_page, grid):
