@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from jaxtyping import Float
@@ -18,11 +18,12 @@ class KeyFrequencies:
     """Frequencies above the largest gap, and the gap in decades: their confidence.
 
     `freqs` is sorted, and None where the gap is below LEAST_GAP: restricted and excluded loss are then
-    not defined.
+    not defined. `above` are those above the gap whatever its size.
     """
 
     freqs: list[int] | None
     gap: float
+    above: list[int] = field(default_factory=list)
 
 
 def by_largest_gap(delta: Float[Tensor, " n_freqs"]) -> KeyFrequencies:
@@ -46,9 +47,8 @@ def by_largest_gap(delta: Float[Tensor, " n_freqs"]) -> KeyFrequencies:
     logs = [math.log10(max(values[i], floor)) for i in order]
     gaps = [above - below for above, below in pairwise(logs)]
     largest = max(range(len(gaps)), key=lambda i: gaps[i])
-    if gaps[largest] < LEAST_GAP:
-        return KeyFrequencies(None, gaps[largest])
-    return KeyFrequencies(sorted(i + 1 for i in order[: largest + 1]), gaps[largest])
+    above = sorted(i + 1 for i in order[: largest + 1])
+    return KeyFrequencies(above if gaps[largest] >= LEAST_GAP else None, gaps[largest], above)
 
 
 WITHOUT_WEAKEST, WITH_NEXT = "without_weakest", "with_next"
