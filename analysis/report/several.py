@@ -14,7 +14,7 @@ from analysis.report.methods import methods, task
 from analysis.report.over_time import Line
 from analysis.report.record import Opened, Record
 from analysis.report.words import counted, listed, number, setting, steps
-from grok_sweep.measures.table import FINAL
+from grok_sweep.measures.table import FINAL, TAKEN
 
 CURVES = (
     ("train_loss", "log"),
@@ -144,12 +144,10 @@ def _eps(record: Record) -> str:
 
 def _finals(records: Sequence[Record], labels: Sequence[str]) -> Section:
     known = dict.fromkeys(name for record in records for name in record.last_row)
-    left_out = ("step", "seconds", "weights_hash")
     rows = [
         (name, *(number(record.last_row.get(name), 4) for record in records))
         for name in known
-        if name not in left_out
-        and not any(isinstance(row.get(name), list) for record in records for row in record.rows)
+        if name not in TAKEN and not any(isinstance(row.get(name), list) for record in records for row in record.rows)
     ]
     columns = tuple(range(1, len(records) + 1))
     caption = "Of each run's last row; – is not defined there. Losses in nats."

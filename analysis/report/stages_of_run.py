@@ -7,13 +7,7 @@ from typing import Any
 from analysis.report.blocks import Section, Table, Text
 from analysis.report.over_time import Band
 from analysis.report.words import steps
-
-MEANINGS = {
-    "B0": "train pairs fitted",
-    "B1": "end of memorization",
-    "B2": "start of cleanup",
-    "B3": "end of cleanup",
-}
+from analysis.stages.result import MEANINGS
 
 
 def bands(stages: Any) -> list[Band]:
