@@ -23,6 +23,8 @@ SEED = 0
 """Of the draws behind the intervals of alarms: the same sweep gives the same table."""
 MOST_BOUNDARIES = 12
 """Combinations of further settings for which a boundary is fitted."""
+MOST_CRITICAL = 20
+"""Values of the other setting at which critical fractions are looked for: a hundred would take two seconds."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,11 @@ def _part(runs: pl.DataFrame, other: str, swept: Sequence[str], where: Mapping[s
             contours.append(Contour(budget, budget > fitted.events.run_budget, points, other, where))
     table = fitted.table.with_columns(pl.lit(value).alias(name) for name, value in where.items())
     said = [*head, *lines(fitted)]
-    if not fitted.reason:
+    n = runs[other].n_unique()
+    if not fitted.reason and n > MOST_CRITICAL:
+        said += ["", f"critical train fractions: not looked for at {n} values of {fitted.events.name}, more than "
+                 f"{MOST_CRITICAL}; --where {other}=VALUE looks at one"]  # fmt: skip
+    elif not fitted.reason:
         said += ["", *critical_lines(critical_fractions(fitted))]
     return _Part(said, contours, table)
 
