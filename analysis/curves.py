@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from grok_sweep.measures.table import ALWAYS
+from analysis.measured import full_rows
 
 PANELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Loss (nats)": ("log", ("train_loss", "test_loss", "novel_loss")),
@@ -66,8 +66,7 @@ def csv(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, str]:
 
     Empty: not taken in that row; UNDEFINED: taken, but without a value.
     """
-    chosen = [name for name in names if name not in ALWAYS]
-    is_full = pl.any_horizontal(pl.col(name).is_not_null() for name in chosen) if chosen else pl.lit(False)
+    chosen, is_full = full_rows(names)
     columns = [pl.col("step").cast(pl.String)]
     for name in names:
         text = pl.col(name).cast(pl.Float64).round_sig_figs(4).cast(pl.String)

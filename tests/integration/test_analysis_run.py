@@ -271,7 +271,7 @@ def test_runs_side_by_side(sweep, tmp_path):
     written = report_run(paths[0], paths[1:], tmp_path)
     assert written[0].name == "compare_" + "_".join(path.name[:6] for path in paths) + ".html"
     page = Page(written[0])
-    assert page.figures == ["curves", "fourier_W_E", "fourier_W_L"]
+    assert page.figures == ["curves", "stages", "fourier_W_E", "fourier_W_L"]
     assert page.loading == []
     assert "data.operation" in page.sections["Settings that differ"]
     assert "data.frac_train" not in page.sections["Settings that differ"]
@@ -280,6 +280,7 @@ def test_runs_side_by_side(sweep, tmp_path):
     curves = (tmp_path / f"{written[0].stem}_figures" / "curves.svg").read_text()
     for path in paths:
         assert path.name[:6] in curves
+        assert path.name[:6] in page.sections["Stages"]
 
 
 # --- the command --------------------------------------------------------------------------------------------
