@@ -121,6 +121,7 @@ class Checkpoint:
         step: updates made, as the file counts them; None where it does not say.
         losses: the file's own; None where it has none.
         train_pairs: indices of the pairs trained on (a * p + b), where the file lists them.
+        frac_train: share of pairs trained on, where the file names it and not the rest of the split.
         layout: how the file names and turns its weights.
         notes: what was turned, dropped, added or assumed; a sentence each.
     """
@@ -135,4 +136,5 @@ class Checkpoint:
     layout: str
     path: Path
     train_pairs: frozenset[int] | None = None
+    frac_train: float | None = None
     notes: tuple[str, ...] = ()

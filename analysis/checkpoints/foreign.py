@@ -22,6 +22,7 @@ from grok_sweep.store import read_json
 
 PAPERS = "the paper's authors' .pth"
 HEADS = ("n_heads", "num_heads", "n_head", "nhead", "heads")
+FRACTIONS = ("frac_train", "train_frac", "train_fraction", "train_ratio")
 ACTIVATIONS = {
     "relu": Activation.relu,
     "gelu": Activation.gelu,
@@ -79,6 +80,7 @@ def read_foreign(path: Path, contents: Contents, given: Given) -> Checkpoint:
         layout=layout,
         path=path,
         train_pairs=nested.train_pairs_in(inside.beside),
+        frac_train=_share(said),
         notes=(*notes, *made.notes, *_turned(made), *read.notes, *about_step, *assumed),
     )
 
@@ -151,8 +153,8 @@ def _no_weights(contents: Contents) -> str:
 
 
 def _settings_beside(path: Path) -> dict[str, Any]:
-    """cfg.json or config.json in the same folder; {} where there is none, or none that can be read."""
-    for name in ("cfg.json", "config.json"):
+    """Settings in a file of JSON beside the weights; {} where there is none, or none that can be read."""
+    for name in (f"{path.stem}.cfg.json", "cfg.json", "config.json"):
         try:
             if (found := read_json(path.parent / name)) is not None:
                 return {key: v for key, v in found.items() if isinstance(v, str | int | float)}
@@ -189,6 +191,11 @@ def _operation(read: _Read, p: int, given: Given, said: dict[str, Any]) -> tuple
     if shares[best] > answers.KNOWS:
         return best, [f"operation {best}, as its answers show: {shares[best]:.1%} of the pairs are right"]
     return "add", [f"operation taken to be add; {shares['add']:.1%} of the pairs are answered so"]
+
+
+def _share(said: dict[str, Any]) -> float | None:
+    found = next((said[name] for name in FRACTIONS if name in said), None)
+    return float(found) if isinstance(found, float) and 0 < found < 1 else None
 
 
 def _step(state: StateDict, inside: Nested, losses: Losses | None, layout: str) -> tuple[int | None, list[str]]:
