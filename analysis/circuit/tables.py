@@ -22,8 +22,8 @@ SET_WORDS = {
     "all": "all pairs",
     "train": "train pairs",
     "test": "test pairs",
-    "swap": "test pairs whose swap was trained on",
-    "novel": "test pairs whose swap was not",
+    "swap": "swap pairs",
+    "novel": "novel pairs",
 }
 PAPER = "the paper's mainline"
 
@@ -102,7 +102,7 @@ def _evidence(each: Evidence, n: int) -> list[str]:
     asked = ("at least " if each.kind == "least" else "at most ") + bound
     as_good = "–" if each.n_as_good is None else f"{each.n_as_good} of {n}"
     best, median = number(each.null_best), number(each.null_median)
-    return [name, SET_WORDS[each.over].split(" whose")[0], number(each.value), asked, median, best, as_good]
+    return [name, SET_WORDS[each.over], number(each.value), asked, median, best, as_good]
 
 
 # --- losses -------------------------------------------------------------------------------------------------
@@ -123,7 +123,8 @@ def losses(circuit: Circuit) -> Section:
     ]  # fmt: skip
     caption = (
         f"float64 cross-entropy over the {subject.task.p} answers{_outside(circuit)}. Margin: by how much (nats) the "
-        "right answer's logit beats the best wrong one's."
+        "right answer's logit beats the best wrong one's. Swap pairs: test pairs whose swap (b, a) was trained on; "
+        "novel: the other test pairs."
     )
     blocks: list[Block] = [Table(head, rows, caption, numbers=(1, 2, 3, 4, 5, 6))]
     if found.runners_up:
@@ -344,8 +345,6 @@ def placed(circuit: Circuit) -> Section:
 def weights(circuit: Circuit) -> Section:
     rows = [["all", number(circuit.sum_sq_weights, 4), _paper("sum_sq_weights")]]
     rows += [[name, number(value, 4), _paper(f"sum_sq.{name}")] for name, value in circuit.sum_sq.items()]
-    caption = (
-        f"{counted(len(circuit.sum_sq), 'parameter')}. Under weight decay balanced pairs end equal: W_K and W_Q, W_V "
-        "and W_O, W_in and W_out."
-    )
+    n = sentence(counted(len(circuit.sum_sq), "parameter"))
+    caption = f"{n}. Under weight decay balanced pairs end equal: W_K and W_Q, W_V and W_O, W_in and W_out."
     return Section("Sum of squares", [Table(("parameter", "sum of squares", PAPER), rows, caption, numbers=(1, 2))])

@@ -21,7 +21,7 @@ LABELLED = 5
 """Residues whose numbers are written beside their points: 0..LABELLED-1."""
 
 
-def section(evaluation: Evaluation, step: int, key_freqs: Sequence[int]) -> Section:
+def section(evaluation: Evaluation, when: str, key_freqs: Sequence[int]) -> Section:
     """W_E along cos and sin of each key frequency; where there are none, of the three that are largest in W_E."""
     rows = evaluation.group_embedding
     if rows is None:
@@ -40,7 +40,7 @@ def section(evaluation: Evaluation, step: int, key_freqs: Sequence[int]) -> Sect
     panels = [_panel(evaluation, k) for k in shown]
     more = f" Not drawn: {listed(left_out)}." if left_out else ""
     caption = (
-        f"The embedding W_E at step {step:,}, one point a residue, projected on the unit directions of its cosine "
+        f"The embedding W_E {when}, one point a residue, projected on the unit directions of its cosine "
         f"and its sine component of frequency k: {chosen}. The line joins the residues in the order of their angle "
         f"w_k x; a clean frequency is a circle. Colour is the residue, the first {LABELLED} are numbered.{more}"
     )

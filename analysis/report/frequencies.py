@@ -80,12 +80,12 @@ def _excluded_lines(
 
 
 def norms(
-    evaluation: Evaluation, step: int, over: Norms, key_freqs: Sequence[int], bands: Sequence[Band], order: str
+    evaluation: Evaluation, when: str, over: Norms, key_freqs: Sequence[int], bands: Sequence[Band], order: str
 ) -> Section:
     """The spectra of W_E and W_L at the end, and over the snapshots.
 
     Args:
-        step: of the evaluation.
+        when: of the evaluation, as in "at step 40,000".
         over: as `norms_at` gives them at each stored step.
         order: what frequencies are of, in a sentence, where that is not the residues; else "".
     """
@@ -94,7 +94,7 @@ def norms(
         return Section(
             NORMS_TITLE, [Text("This network has neither an embedding nor a fixed neuron-logit map.", quiet=True)]
         )
-    blocks: list[Block] = [_bars(rows_of, step, key_freqs, order)]
+    blocks: list[Block] = [bars(rows_of, when, key_freqs, order)]
     blocks += [Text(note, quiet=True) for note in _absent(rows_of)]
     drawn = {name: table for name, table in over.items() if sum(s > 0 for s in table) > 1}
     blocks += [_over_time(name, table, key_freqs, bands) for name, table in drawn.items()]
@@ -122,10 +122,11 @@ def norms_at(network: Network, weights: Weights, group: Group) -> dict[str, list
     return {name: spectra.frequency_norms(rows).tolist() for name, rows in found.items()}
 
 
-def _bars(rows_of: Mapping[str, Tensor], step: int, key_freqs: Sequence[int], order: str) -> Figure:
+def bars(rows_of: Mapping[str, Tensor], when: str, key_freqs: Sequence[int], order: str) -> Figure:
+    """The norms of each map, one above the other."""
     panels = [norm_bars(rows, MAP_NAMES[name], key_freqs) for name, rows in rows_of.items()]
     caption = (
-        f"Norm of the cosine and of the sine component of each frequency at step {step:,}, over the other axis; the "
+        f"Norm of the cosine and of the sine component of each frequency {when}, over the other axis; the "
         f"constant is left out (Nanda et al. 2023, figure 3). Key frequencies bear their numbers.{order}"
     )
     chart = alt.vconcat(*panels, spacing=14)
@@ -178,11 +179,11 @@ def _over_time(
 # --- 2-D spectrum of the logits -----------------------------------------------------------------------------
 
 
-def logits(evaluation: Evaluation, step: int, key_freqs: Sequence[int], order: str) -> Section:
+def logits(evaluation: Evaluation, when: str, key_freqs: Sequence[int], order: str) -> Section:
     """The energy of the logits by pairs of frequencies.
 
     Args:
-        order: as for `norms`.
+        when, order: as for `norms`.
     """
     spectrum = spectra.logit_spectrum(evaluation)
     if not bool(spectrum.sum() > 0):
@@ -190,7 +191,7 @@ def logits(evaluation: Evaluation, step: int, key_freqs: Sequence[int], order: s
     diagonal = float(spectrum.diagonal()[1:].sum())
     caption = (
         "Share of the logits' variance over inputs at each frequency of a and of b, summed over cosines, sines and "
-        f"answers, at step {step:,} (log colours, {number(LEAST_SHARE)} and less is darkest). A network that "
+        f"answers, {when} (log colours, {number(LEAST_SHARE)} and less is darkest). A network that "
         "computes with cos w_k(a+b) and sin w_k(a+b) holds it on the diagonal, where both frequencies are the "
         f"same; here {diagonal:.1%} lie there.{order}"
     )

@@ -92,7 +92,10 @@ async function drawAll(ids, steps) {
 const overTime = Object.keys(figures).filter((id) => linear(figures[id]) && JSON.stringify(linear(figures[id])) !==
   JSON.stringify(figures[id]));
 const chooser = document.getElementById("steps");
-if (chooser) chooser.addEventListener("change", () => drawAll(overTime, chooser.value));
+if (chooser) {
+  chooser.closest("p").hidden = overTime.length === 0;
+  chooser.addEventListener("change", () => drawAll(overTime, chooser.value));
+}
 drawAll(Object.keys(figures), "log");
 """
 CHOOSER = (

@@ -10,6 +10,7 @@ import altair as alt
 
 from analysis.report import spectra, style
 from analysis.report.blocks import Figure, Section, Text
+from analysis.report.words import sentence
 from grok_sweep.measures.evaluation import Evaluation
 from grok_sweep.measures.neurons import LEAST_SHARE
 from grok_sweep.measures.table import measure
@@ -18,7 +19,7 @@ TITLE = "Neuron clusters"
 NONE, CONSTANT = "none", "constant"
 
 
-def section(evaluation: Evaluation, step: int) -> Section:
+def section(evaluation: Evaluation, when: str) -> Section:
     """Neurons by their frequency; says why where one frequency is not what a neuron should have."""
     missing = measure("frac_neurons_85").needs - evaluation.has
     if missing:
@@ -33,7 +34,7 @@ def section(evaluation: Evaluation, step: int) -> Section:
     chart = alt.vconcat(_sizes(found), _shares(found), spacing=18)
     of_one = sum(neuron["share"] > LEAST_SHARE for neuron in found)
     caption = (
-        f"At step {step:,}. Above: how many of the {len(found)} neurons one frequency explains to more than "
+        f"{sentence(when)}. Above: how many of the {len(found)} neurons one frequency explains to more than "
         f"{LEAST_SHARE:.0%} of their variance over the pairs, by that frequency ({of_one} in all); none: no "
         "frequency does so; constant: the same on all pairs. Below: every neuron by its best frequency and the "
         f"share that this one explains; the line is at {LEAST_SHARE} (Nanda et al. 2023, section 4.3)."

@@ -61,22 +61,23 @@ def _network(record: Record, opened: Opened, keys: Sequence[int], bands: Sequenc
     if evaluation is None or step is None:
         yield Section("Network", [Text(opened.missing, quiet=True)])
         return
+    when = f"at step {steps(step)}"
     if evaluation.task.group is None:
         titles = (frequencies.NORMS_TITLE, frequencies.LOGITS_TITLE, neurons.TITLE, circles.TITLE)
         yield Section(
             ", ".join(title if i == 0 else title.lower() for i, title in enumerate(titles)), [Text(NO_GROUP, True)]
         )
     else:
-        order = _order(evaluation)
-        yield frequencies.norms(evaluation, step, _norms_over_time(opened, evaluation), keys, bands, order)
-        yield frequencies.logits(evaluation, step, keys, order)
-        yield neurons.section(evaluation, step)
-        yield circles.section(evaluation, step, keys)
+        order = order_of(evaluation)
+        yield frequencies.norms(evaluation, when, _norms_over_time(opened, evaluation), keys, bands, order)
+        yield frequencies.logits(evaluation, when, keys, order)
+        yield neurons.section(evaluation, when)
+        yield circles.section(evaluation, when, keys)
     yield pairs.losses(_moments(record, opened, evaluation, step))
-    yield pairs.attention(evaluation, step)
+    yield pairs.attention(evaluation, when)
 
 
-def _order(evaluation: Evaluation) -> str:
+def order_of(evaluation: Evaluation) -> str:
     """What frequencies are of, where that is not the residues themselves."""
     root = evaluation.group.primitive_root
     return (

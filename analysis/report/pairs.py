@@ -64,7 +64,7 @@ def _loss_picture(title: str, evaluation: Evaluation, low: float, high: float, s
 # --- attention ----------------------------------------------------------------------------------------------
 
 
-def attention(evaluation: Evaluation, step: int) -> Section:
+def attention(evaluation: Evaluation, when: str) -> Section:
     """Attention from "=" to a over all pairs, a picture a head, and what each head gives a, b and "=" in the mean."""
     pattern = evaluation.activations.attn_pattern
     if pattern is None:
@@ -75,7 +75,7 @@ def attention(evaluation: Evaluation, step: int) -> Section:
     chart = alt.hconcat(alt.concat(*panels, columns=2, spacing=20), key, spacing=20)
     layer = " in the last layer" if evaluation.network.config.n_layers > 1 else ""
     caption = (
-        f'Attention from "=" to the first operand a{layer} at step {step:,}, for every pair; what is left goes to b '
+        f'Attention from "=" to the first operand a{layer} {when}, for every pair; what is left goes to b '
         "and, "
         f'mostly little, to "=" itself.{_order(evaluation.task)}'
     )

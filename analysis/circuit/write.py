@@ -1,0 +1,63 @@
+"""The circuit's files: its page with figures, its numbers, its weights for others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from analysis.checkpoints import export
+from analysis.checkpoints.checkpoint import Checkpoint
+from analysis.circuit import page
+from analysis.circuit.circuit import Circuit
+from analysis.circuit.of_checkpoint import source_of
+from analysis.circuit.values import values
+from analysis.report.words import steps
+from analysis.report.write import write
+from analysis.sweep import require_writable
+from grok_sweep.store import RunDir, write_atomic
+
+
+def as_json(found: Circuit) -> str:
+    """Every number, flat and unrounded."""
+    return json.dumps(values(found), indent=1)
+
+
+def write_json(found: Circuit, path: Path) -> list[Path]:
+    write_atomic(path, (as_json(found) + "\n").encode())
+    return [path]
+
+
+def write_export(checkpoint: Checkpoint, path: Path) -> list[Path]:
+    """The weights under TransformerLens's names. ValueError where it has no such network."""
+    return export.write(checkpoint, path)
+
+
+def write_page(checkpoint: Checkpoint, found: Circuit, out: Path | None, figures: bool, command: str) -> list[Path]:
+    """The page, whose path comes first, and its figures as SVG, PDF and PNG.
+
+    Args:
+        out: folder; None: the run's own, or the present one for a file of others.
+        command: what the page says made it.
+    """
+    folder, name = place(checkpoint, out)
+    require_writable(folder)
+    when = "in this file" if checkpoint.step is None else f"at step {steps(checkpoint.step)}"
+    made = page.page(
+        found,
+        f"The circuit of {checkpoint.path.name}",
+        f"{checkpoint.layout}, {when}",
+        when,
+        page.source(checkpoint.notes, source_of(checkpoint), command),
+    )
+    return write(made, folder / f"{name}.html", folder / f"{name}_figures" if figures else None)
+
+
+def place(checkpoint: Checkpoint, out: Path | None) -> tuple[Path, str]:
+    """Folder of the page and its name without ending; an earlier step of a run bears its step."""
+    path = checkpoint.path
+    is_run = path.is_dir() and RunDir(path).settings_file.exists()
+    folder = out if out is not None else path if is_run else Path()
+    if not is_run:
+        return folder, f"{path.stem}_circuit"
+    is_last = checkpoint.step == RunDir(path).status().get("step")
+    return folder, "circuit" if is_last else f"circuit_step_{checkpoint.step:08d}"
