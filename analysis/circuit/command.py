@@ -60,6 +60,8 @@ def _add_out(group: Any) -> None:
     group.add_argument("--out", metavar="DIR", type=Path, help=words)
     group.add_argument("--no-page", action="store_true", help="no page and no figures")
     group.add_argument("--no-figures", action="store_true", help="the page alone, without its figures as files")
+    words = "the same as a page of Markdown, for notes and documents"
+    group.add_argument("--markdown", metavar="FILE", type=Path, help=words)
     words = "write the weights under TransformerLens's names (.pt or .safetensors), its settings beside them"
     group.add_argument("--export", metavar="FILE", type=Path, help=words)
 
@@ -128,7 +130,7 @@ def _circuit(chosen: argparse.Namespace) -> int:
 
 def _require_places(chosen: argparse.Namespace) -> None:
     folders = [Path(chosen.json).parent] if chosen.json not in (None, "-") else []
-    folders += [chosen.export.parent] if chosen.export is not None else []
+    folders += [file.parent for file in (chosen.export, chosen.markdown) if file is not None]
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"cannot write to {folder}: no such folder")
@@ -151,21 +153,25 @@ def _tell(chosen: argparse.Namespace, checkpoint: Checkpoint, found: Circuit) ->
 
 
 def _write(chosen: argparse.Namespace, checkpoint: Checkpoint, found: Circuit) -> None:
-    from analysis.circuit.write import write_export, write_json, write_page
+    from analysis.circuit.write import report_of, write_export, write_json, write_markdown, write_page
 
     if chosen.json not in (None, "-"):
-        _say(write_json(found, Path(chosen.json)))
+        _say(write_json(found, Path(chosen.json)), chosen)
     if chosen.export is not None:
-        written = write_export(checkpoint, chosen.export)
-        _say(written if chosen.json != "-" else [])
-    if not chosen.no_page and chosen.json != "-":
-        command = shlex.join(["python", "-m", "analysis", *sys.argv[1:]])
-        page, *figures = write_page(checkpoint, found, chosen.out, not chosen.no_figures, command)
+        _say(write_export(checkpoint, chosen.export), chosen)
+    is_page = not chosen.no_page and chosen.json != "-"
+    if not is_page and chosen.markdown is None:
+        return
+    report = report_of(checkpoint, found, shlex.join(["python", "-m", "analysis", *sys.argv[1:]]))
+    if chosen.markdown is not None:
+        _say(write_markdown(report, chosen.markdown), chosen)
+    if is_page:
+        page, *figures = write_page(report, checkpoint, chosen.out, not chosen.no_figures)
         if figures:
             print(f"wrote {len(figures)} files of figures in {printable(str(figures[0].parent))}, and the page:")
         print(printable(str(page)))
 
 
-def _say(written: Sequence[Path]) -> None:
+def _say(written: Sequence[Path], chosen: argparse.Namespace) -> None:
     for path in written:
-        print(f"wrote {printable(str(path))}")
+        print(f"wrote {printable(str(path))}", file=sys.stderr if chosen.json == "-" else sys.stdout)

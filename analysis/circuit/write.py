@@ -9,12 +9,17 @@ from analysis.checkpoints import export
 from analysis.checkpoints.checkpoint import Checkpoint
 from analysis.circuit import page
 from analysis.circuit.circuit import Circuit
+from analysis.circuit.markdown import markdown
 from analysis.circuit.of_checkpoint import source_of
 from analysis.circuit.values import values
+from analysis.page import figure_files
+from analysis.report.blocks import Report
 from analysis.report.words import steps
 from analysis.report.write import write
 from analysis.sweep import require_writable
 from grok_sweep.store import RunDir, write_atomic
+
+OWN_FIGURES = ("verdict", "excluded_by_frequency", "ablations")
 
 
 def as_json(found: Circuit) -> str:
@@ -32,24 +37,38 @@ def write_export(checkpoint: Checkpoint, path: Path) -> list[Path]:
     return export.write(checkpoint, path)
 
 
-def write_page(checkpoint: Checkpoint, found: Circuit, out: Path | None, figures: bool, command: str) -> list[Path]:
+def report_of(checkpoint: Checkpoint, found: Circuit, command: str) -> Report:
+    """Everything that is said of it.
+
+    Args:
+        command: what the page says made it.
+    """
+    when = "in this file" if checkpoint.step is None else f"at step {steps(checkpoint.step)}"
+    source = page.source(checkpoint.notes, source_of(checkpoint), command)
+    return page.page(found, f"The circuit of {checkpoint.path.name}", f"{checkpoint.layout}, {when}", when, source)
+
+
+def write_page(report: Report, checkpoint: Checkpoint, out: Path | None, figures: bool) -> list[Path]:
     """The page, whose path comes first, and its figures as SVG, PDF and PNG.
 
     Args:
         out: folder; None: the run's own, or the present one for a file of others.
-        command: what the page says made it.
     """
     folder, name = place(checkpoint, out)
     require_writable(folder)
-    when = "in this file" if checkpoint.step is None else f"at step {steps(checkpoint.step)}"
-    made = page.page(
-        found,
-        f"The circuit of {checkpoint.path.name}",
-        f"{checkpoint.layout}, {when}",
-        when,
-        page.source(checkpoint.notes, source_of(checkpoint), command),
-    )
-    return write(made, folder / f"{name}.html", folder / f"{name}_figures" if figures else None)
+    return write(report, folder / f"{name}.html", folder / f"{name}_figures" if figures else None)
+
+
+def write_markdown(report: Report, path: Path) -> list[Path]:
+    """Tables and sentences as Markdown, with the figures that only a circuit has beside it."""
+    shown = {figure.name: figure for figure in report.figures if figure.name in OWN_FIGURES}
+    prefix = f"{path.stem}_"
+    write_atomic(path, markdown(report, shown, prefix).encode())
+    written = [path]
+    for name, figure in shown.items():
+        written.append(path.with_name(f"{prefix}{name}.svg"))
+        write_atomic(written[-1], figure_files(figure.spec())[".svg"])
+    return written
 
 
 def place(checkpoint: Checkpoint, out: Path | None) -> tuple[Path, str]:
