@@ -49,8 +49,8 @@ def relu(p: int, k: int, n_phases: int) -> tuple[Network, dict[str, Tensor]]:
     """One frequency by n_phases ReLU neurons at evenly spaced phases phi, read along cos(w_k c + 2 phi).
 
     relu(cos(w_k a + phi) + cos(w_k b + phi)) = |A| relu(cos(theta + phi)) with A = 2 cos(w_k (a-b) / 2) and theta =
-    w_k(a+b)/2, up to half a turn. The reading picks the harmonics h of the ReLU with h = ±2 mod n_phases: h = 2 is the
-    circuit, |A| n_phases/2 c_2 cos w_k(a+b-c), the others the error of so many phases. c_h is `harmonic(h)`.
+    w_k(a+b)/2, up to half a turn. The reading picks the harmonics h of the ReLU with h = ±2 mod n_phases: h = 2 is
+    the circuit, |A| n_phases/2 c_2 cos w_k(a+b-c), the others the error of so many phases. c_h is `harmonic(h)`.
     """
     network = network_of(
         p, d_model=4, n_heads=1, d_head=4, d_mlp=n_phases, attention_rate=0.0, mlp_biases=False, equals_logit=False

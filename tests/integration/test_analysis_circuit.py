@@ -1,4 +1,4 @@
-"""`python -m analysis circuit`: runs that grok, memorise and compute something else; what is written, what is refused."""
+"""`python -m analysis circuit`: runs that grok, memorise, compute something else; what is written and refused."""
 
 import json
 import shutil
@@ -122,7 +122,7 @@ def test_what_is_written(run: RunDir, tmp_path):
     assert json.loads((tmp_path / "n.json").read_text())["verdict"] == "Fourier"
     assert {"w.safetensors", "w.cfg.json", "c_verdict.svg"} <= {path.name for path in tmp_path.iterdir()}
     page = (tmp_path / "c.md").read_text()
-    assert "| neurons\\_without.1 |" in page or "| excluded\\_3d |" in page
+    assert "| excluded\\_3d |" in page
     assert "![Loss after each ablation](c_ablations.svg)" in page
     figures = {path.name for path in (out / "circuit_figures").iterdir()}
     assert {f"{name}.svg" for name in ("verdict", "ablations", "excluded_by_frequency", "circles")} <= figures

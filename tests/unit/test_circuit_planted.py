@@ -66,8 +66,8 @@ def test_the_exact_network_s_parts(exact: Circuit):
 
 
 def test_what_breaks_in_the_exact_network(exact: Circuit):
-    """What leaves the sum waves whole changes nothing; without one frequency, or without the skip, the loss is that of
-    the formula."""
+    """What leaves the sum waves whole changes nothing; without one frequency, or without the skip, the loss is that
+    of the formula."""
     base, found = exact.logits.losses["all"], exact.ablation
     for name in ("restricted", "restricted_2x2", "restricted_3x3", "fit", "attn_uniform", "attn_tangent"):
         assert found[name]["all"] == pytest.approx(base, rel=1e-9), name
@@ -98,8 +98,8 @@ def _loss_at_zero(alphas: dict[int, float]) -> float:
 
 @pytest.mark.parametrize("n_phases", [8, 16, 32])
 def test_relu_has_the_error_of_its_phases(n_phases):
-    """The circuit is the ReLU's second harmonic; what differs from it are the harmonics that so many phases take for it:
-    at most the sum of their amplitudes, and at worst near it."""
+    """The circuit is the ReLU's second harmonic; what differs from it are the harmonics that so many phases take for
+    it: at most the sum of their amplitudes, and at worst near it."""
     p, k = 31, 3
     network, weights = planted_circuits.relu(p, k, n_phases)
     task = task_of("add", p)
