@@ -116,15 +116,17 @@ def _by_difference(subject: Subject) -> Int[Tensor, "n n"]:
 def circularity(subject: Subject) -> float | None:
     """Mean over the first four principal components v of W_E of max over k of 2 |DFT_k(v)|² / (n |v|²).
 
-    The components are coordinates of the residues along the four largest principal axes, rows centred. Zhong et al.
-    2023, definition B.1. None where there is no embedding.
+    The components are coordinates of the residues along the four largest principal axes, rows centred; an embedding
+    of fewer dimensions has fewer. Zhong et al. 2023, definition B.1. None where there is no embedding.
     """
     rows = subject.evaluation.group_embedding
     if rows is None:
         return None
     centred = rows.double() - rows.double().mean(0)
     left, sigma, _ = torch.linalg.svd(centred, full_matrices=False)
-    components = (left * sigma)[:, :4]
+    components = (left * sigma)[:, : min(4, int((sigma > 1e-9 * sigma[0]).sum()))]
+    if components.shape[1] == 0:
+        return None
     power = torch.fft.fft(components, dim=0)[1:].abs().square()
     shares = 2 * power / (len(rows) * components.square().sum(0))
     return float(shares.amax(0).clamp(max=1.0).mean())
