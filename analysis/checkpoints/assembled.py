@@ -21,6 +21,7 @@ from analysis.checkpoints.turned import (
 )
 from grok_sweep.models.transformer import N_CTX
 
+OURS = "W_E, W_pos, W_Q, W_K, W_V, W_O, W_in, b_in, W_out, b_out, W_U"
 ONE_LAYER = ("W_Q", "W_K", "W_V", "W_O", "W_in", "W_out")
 
 
@@ -93,6 +94,9 @@ def assembly(
     _missing(reading, n_layers)
     if "W_pos" not in reading.found.of:
         return None, reading.problems
+    if any(named.tensor.numel() == 0 for named in reading.found.of.values()):
+        empty = [named.theirs for named in reading.found.of.values() if named.tensor.numel() == 0]
+        return None, [*reading.problems, f"{', '.join(empty)}: without a single number"]
     sizes = _sizes(reading, n_heads, d_head)
     by_shape, misfits = turns(reading.found, sizes)
     reading.problems += misfits
@@ -118,11 +122,9 @@ def _set_aside(reading: _Reading) -> None:
         reading.notes.append(f"{', '.join(found.buffers)} left out: no weights")
     if copies:
         reading.notes.append(f"{', '.join(n.theirs for n in copies)} left out: equal to {W_E.theirs if W_E else ''}")
-    reading.problems += [
-        f"{n.theirs} {shape_of(n.tensor)} is no weight of this network, as far as its name tells; if it is one, say "
-        f"which by names (OURS={n.theirs})"
-        for n in unknown
-    ]
+    reading.problems += [f"{n.theirs} {shape_of(n.tensor)}: by its name no weight of this network" for n in unknown]
+    if unknown:
+        reading.problems.append(f"if it is one, say which by names: OURS={unknown[0].theirs}, OURS one of {OURS}")
 
 
 def _layers(reading: _Reading) -> int:
@@ -144,13 +146,15 @@ def _layers(reading: _Reading) -> int:
 def _check_values(reading: _Reading) -> None:
     for named in reading.found.of.values():
         tensor = named.tensor
-        if not tensor.is_floating_point():
+        if tensor.device.type != "cpu":
+            reading.problems.append(f"{named.theirs} holds no numbers: it was saved from the device {tensor.device}")
+        elif not tensor.is_floating_point():
             reading.problems.append(f"{named.theirs} holds {str(tensor.dtype)[6:]}, no floating-point numbers")
         elif tensor.is_sparse or tensor.layout is not torch.strided:
             reading.problems.append(f"{named.theirs} is a sparse tensor")
         elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             reading.problems.append(f"{named.theirs} declares shape {shape_of(tensor)}, more than the file holds")
-        elif wrong := int((~tensor.isfinite()).sum()):
+        elif wrong := int((~tensor.double().isfinite()).sum()):
             reading.problems.append(f"{named.theirs} holds {wrong} numbers that are not finite (of {tensor.numel()})")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from analysis.checkpoints.fitted import misfits, modulus, settings_of, weights_o
 from analysis.checkpoints.nested import Nested, StateDict
 from analysis.checkpoints.refusal import refusal, shape_of
 from analysis.checkpoints.turned import flipped, kind_of
-from grok_sweep.config import MAX_P, Activation, DataConfig, ModelConfig, SplitBy
+from grok_sweep.config import Activation, DataConfig, ModelConfig, SplitBy
 from grok_sweep.models import build
 from grok_sweep.store import read_json
 
@@ -52,20 +53,20 @@ def read_foreign(path: Path, contents: Contents, given: Given) -> Checkpoint:
     """
     inside = nested.find(contents.value)
     state, notes = _chosen(path, inside, given.step, contents)
-    said = nested.settings_in(inside.beside) | _settings_beside(path)
+    beside = dict(inside.beside) | _metadata(contents)
+    said = _settings_beside(path) | nested.settings_in(beside)
     made, problems = assembly(state.tensors, given.n_heads or _number(said, HEADS), given.d_head, given.names)
     if made is None:
         raise refusal(path, problems)
     p = modulus(made, given.p)
-    if p > MAX_P:
-        problems.append(f"p = {p}: at most {MAX_P} can be analysed")
+    problems += [f"p: {problem}" for problem in DataConfig(p=p).problems()]
     if problems := problems + misfits(made, p):
         raise refusal(path, problems)
     activation, assumed = _activation(given, said)
     read = _the_right_way_round(path, made, p, activation, given, said)
     losses = nested.losses_in(inside.beside, state.step)
     layout = _layout(made, contents.is_safetensors)
-    step, about_step = _step(state, inside, losses, layout)
+    step, about_step = _step(state, beside, losses, layout)
     operation, about_operation = _operation(read, p, given, said)
     data, about_split = _split(given, said, operation, p)
     assumed += about_operation + about_split
@@ -163,6 +164,18 @@ def _settings_beside(path: Path) -> dict[str, Any]:
     return {}
 
 
+def _metadata(contents: Contents) -> dict[str, Any]:
+    """What the header of a safetensors file says: numbers, words, and what stands in objects of JSON."""
+    found: dict[str, Any] = {}
+    for key, text in (contents.metadata or {}).items():
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        found |= value if isinstance(value, dict) else {key: value}
+    return {key: v for key, v in found.items() if isinstance(v, str | int | float)}
+
+
 def _number(said: dict[str, Any], names: tuple[str, ...]) -> int | None:
     found = next((said[name] for name in names if name in said), None)
     return int(found) if isinstance(found, int | float) and found == int(found) and found > 0 else None
@@ -198,9 +211,11 @@ def _share(said: dict[str, Any]) -> float | None:
     return float(found) if isinstance(found, float) and 0 < found < 1 else None
 
 
-def _step(state: StateDict, inside: Nested, losses: Losses | None, layout: str) -> tuple[int | None, list[str]]:
+def _step(
+    state: StateDict, beside: dict[str, Any], losses: Losses | None, layout: str
+) -> tuple[int | None, list[str]]:
     """The step that the file names; the paper's code keeps one train loss an update and no number beside them."""
-    step = nested.step_in(inside.beside) if state.step is None else state.step
+    step = nested.step_in(beside) if state.step is None else state.step
     if step is None and losses is not None and losses.n_train > 1 and layout == PAPERS:
         return losses.n_train, [f"step {losses.n_train}: one train loss is kept for each update"]
     return step, []
@@ -211,6 +226,9 @@ def _split(given: Given, said: dict[str, Any], operation: str, p: int) -> tuple[
     if given.split is not None:
         return given.split.data(operation, p), []
     frac, seed = said.get("frac_train"), said.get("seed")
+    if isinstance(said.get("split"), str):
+        rule = SplitRule.parse(said["split"])
+        return rule.data(operation, p), [f"split {rule}, as the file says"]
     theirs = str(said.get("group", "")).lower() == "cyclicgroup"
     if theirs and isinstance(frac, float) and isinstance(seed, int) and 0 < frac < 1 and seed >= 0:
         rule = SplitRule(SplitBy.torch, frac, seed)
