@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from analysis.checkpoints.checkpoint import Given
 from analysis.checkpoints.names import Meanings, Named, internal, meanings
 from analysis.checkpoints.refusal import shape_of
 from analysis.checkpoints.turned import (
@@ -71,18 +72,14 @@ class _Reading:
 
 
 def assembly(
-    tensors: Mapping[str, Tensor],
-    n_heads: int | None,
-    d_head: int | None,
-    names: Mapping[str, str],
+    tensors: Mapping[str, Tensor], given: Given, n_heads_said: int | None = None
 ) -> tuple[Assembly | None, list[str]]:
     """What the tensors are; or None, and everything that does not fit.
 
     Args:
-        n_heads: heads, as given or as the file says.
-        d_head: likewise.
-        names: our name -> the file's, as given.
+        n_heads_said: heads as the file's settings say, for matrices that hold them side by side.
     """
+    names = given.names
     reading = _Reading(meanings(tensors, names))
     missing = [f"names: the file holds no {theirs.removesuffix('.T')}" for theirs in names.values()
                if theirs.removesuffix(".T") not in tensors]  # fmt: skip
@@ -97,7 +94,7 @@ def assembly(
     if any(named.tensor.numel() == 0 for named in reading.found.of.values()):
         empty = [named.theirs for named in reading.found.of.values() if named.tensor.numel() == 0]
         return None, [*reading.problems, f"{', '.join(empty)}: without a single number"]
-    sizes = _sizes(reading, n_heads, d_head)
+    sizes = _sizes(reading, given.n_heads, given.d_head, n_heads_said)
     by_shape, misfits = turns(reading.found, sizes)
     reading.problems += misfits
     by_shape = _as_stated(by_shape, names)
@@ -194,7 +191,7 @@ def _missing(reading: _Reading, n_layers: int) -> None:
             )
 
 
-def _sizes(reading: _Reading, n_heads: int | None, d_head: int | None) -> Sizes:
+def _sizes(reading: _Reading, n_heads: int | None, d_head: int | None, n_heads_said: int | None) -> Sizes:
     """d_model of W_pos; heads of a matrix with an axis for them, else as given; the last axis by what is left."""
     d_model = reading.found.of["W_pos"].tensor.shape[1]
     W_Q = next((n for name, n in reading.found.of.items() if kind_of(name) in (*HEADS, "W_QKV")), None)
@@ -207,8 +204,8 @@ def _sizes(reading: _Reading, n_heads: int | None, d_head: int | None) -> Sizes:
         n_heads = read
     parts = 3 if kind_of(next(k for k, n in reading.found.of.items() if n is W_Q)) == "W_QKV" else 1
     width = W_Q.tensor.numel() // max(d_model * parts, 1)
-    if n_heads is None and d_head:
-        n_heads = width // d_head
+    if n_heads is None:
+        n_heads = width // d_head if d_head else n_heads_said
     if n_heads is None:
         reading.problems.append(
             f"n_heads is not known: {W_Q.theirs} {shape_of(W_Q.tensor)} holds the heads side by side; give the "

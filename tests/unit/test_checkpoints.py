@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,12 @@ from torch import Tensor
 from analysis.checkpoints.checkpoint import Checkpoint, Given, Losses, SplitRule
 from analysis.checkpoints.names import meaning
 from analysis.checkpoints.read import read
+from analysis.checkpoints.splits import find_split
 from grok_sweep.config import Activation, Norm, SnapshotsConfig, SplitBy
 from grok_sweep.models import build
 from grok_sweep.models.parameters import Weights
 from grok_sweep.run import run_one
+from grok_sweep.tasks import make_task, shuffled
 
 P = 13
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "checkpoints.json").read_text())
@@ -316,3 +320,78 @@ def test_published(name, layout, step):
     found = read(published(name))
     assert (found.layout, found.p, found.operation, found.step) == (layout, 113, "add", step)
     assert list(found.weights) == list(build.network(found.model, 113).shapes())
+
+
+# --- square matrices ----------------------------------------------------------------------------------------------
+
+
+def adding() -> Weights:
+    """A network that adds: the stream holds a + b, and ReLUs at all whole numbers make its indicators.
+
+    d_model = d_mlp = d_head = 2p + 1: every matrix of attention and MLP is square.
+    """
+    n = 2 * P + 1
+    zero = {"W_pos": torch.zeros(3, n), "W_Q": torch.zeros(1, n, n), "W_K": torch.zeros(1, n, n)}
+    W_E, W_V, W_O, W_in, W_out, W_U = (
+        torch.zeros(shape) for shape in ((P + 1, n), (1, n, n), (1, n, n), (n, n), (n, n), (n, P))
+    )
+    W_E[:P, 0] = torch.arange(P).float()
+    W_V[0, 0, 1], W_O[0, 1, 2] = 3.0, 1.0  # three positions share the attention
+    W_in[2] = 1.0
+    b_in = -torch.arange(-1, 2 * P).float()
+    for s in range(2 * P - 1):
+        for knot, factor in ((s, 1.0), (s + 1, -2.0), (s + 2, 1.0)):
+            W_out[knot, 3 + s % P] += factor
+    W_U[3 : 3 + P] = torch.eye(P)
+    others = {"W_E": W_E, "W_V": W_V, "W_O": W_O, "W_in": W_in, "b_in": b_in, "W_out": W_out, "W_U": W_U}
+    return zero | others | {"b_out": torch.zeros(n)}
+
+
+SQUARE = ("W_Q", "W_K", "W_V", "W_O", "W_in", "W_out")
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_square_matrices_are_read_the_way_round_in_which_they_answer(tmp_path, is_turned):
+    weights = adding()
+    stored = {name: w.transpose(-1, -2) if is_turned and name in SQUARE else w for name, w in weights.items()}
+    found = read(saved(tmp_path, stored))
+    assert all(torch.equal(found.weights[name], weights[name]) for name in weights)
+    how = "as its answers show" if is_turned else "as the others of the file"
+    (note,) = [note for note in found.notes if "square" in note]
+    assert note.startswith(
+        f"W_Q, W_K, W_V, W_O, W_in, W_out: square, read {how} (100.0% right answers; the other way"
+    )
+    assert ("W_Q, W_K, W_V, W_O, W_in, W_out stored transposed" in found.notes) is is_turned
+
+
+def test_square_matrices_of_an_untrained_network_follow_the_others_or_are_refused(tmp_path):
+    _, weights = small_network(P, d_mlp=24)
+    found = read(saved(tmp_path, weights))
+    assert torch.equal(found.weights["W_in"], weights["W_in"])
+    unlike = weights | {name: weights[name].transpose(1, 2) for name in ("W_Q", "W_K", "W_V")}
+    file = saved(tmp_path, unlike)
+    with pytest.raises(
+        ValueError, match=r"W_in, W_out: square.*Say it by names: W_in=W_in as it stands, W_in=W_in.T"
+    ):
+        read(file)
+    found = read(file, Given(names={"W_in": "W_in", "W_out": "W_out"}))
+    assert all(torch.equal(found.weights[name], weights[name]) for name in weights)
+
+
+def test_a_transformer_lens_file_with_its_training_beside_it(tmp_path, monkeypatch):
+    """As TransformerLens's demo writes it: a settings object, checkpoints, and the train pairs by their indices."""
+    _, weights = small_network(P, equals_logit=False)
+    pairs = shuffled(P * P, SplitBy.torch, 598)
+    module = types.ModuleType("transformer_lens.HookedTransformerConfig")
+    module.HookedTransformerConfig = type("HookedTransformerConfig", (), {"__module__": module.__name__})
+    config = module.HookedTransformerConfig()
+    config.__dict__ |= {"act_fn": "gelu", "n_heads": 3, "attn_scale": np.float64(2.5), "dtype": torch.float32}
+    value = {"model": as_transformer_lens(weights), "config": config, "train_indices": torch.tensor(pairs[:50])}
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "transformer_lens", types.ModuleType("transformer_lens"))
+        patched.setitem(sys.modules, module.__name__, module)
+        file = saved(tmp_path, value)
+    found, _ = find_split(read(file))
+    assert found.model.activation is Activation.gelu
+    assert found.data is not None
+    assert (found.data.split_by, found.data.split_seed, make_task(found.data).n_train) == (SplitBy.torch, 598, 50)
