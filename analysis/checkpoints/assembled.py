@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from analysis.checkpoints.checkpoint import Given
 from analysis.checkpoints.names import Meanings, Named, internal, meanings
 from analysis.checkpoints.refusal import shape_of
 from analysis.checkpoints.turned import (
@@ -21,6 +22,7 @@ from analysis.checkpoints.turned import (
 )
 from grok_sweep.models.transformer import N_CTX
 
+OURS = "W_E, W_pos, W_Q, W_K, W_V, W_O, W_in, b_in, W_out, b_out, W_U"
 ONE_LAYER = ("W_Q", "W_K", "W_V", "W_O", "W_in", "W_out")
 
 
@@ -70,18 +72,14 @@ class _Reading:
 
 
 def assembly(
-    tensors: Mapping[str, Tensor],
-    n_heads: int | None,
-    d_head: int | None,
-    names: Mapping[str, str],
+    tensors: Mapping[str, Tensor], given: Given, n_heads_said: int | None = None
 ) -> tuple[Assembly | None, list[str]]:
     """What the tensors are; or None, and everything that does not fit.
 
     Args:
-        n_heads: heads, as given or as the file says.
-        d_head: likewise.
-        names: our name -> the file's, as given.
+        n_heads_said: heads as the file's settings say, for matrices that hold them side by side.
     """
+    names = given.names
     reading = _Reading(meanings(tensors, names))
     missing = [f"names: the file holds no {theirs.removesuffix('.T')}" for theirs in names.values()
                if theirs.removesuffix(".T") not in tensors]  # fmt: skip
@@ -93,7 +91,10 @@ def assembly(
     _missing(reading, n_layers)
     if "W_pos" not in reading.found.of:
         return None, reading.problems
-    sizes = _sizes(reading, n_heads, d_head)
+    if any(named.tensor.numel() == 0 for named in reading.found.of.values()):
+        empty = [named.theirs for named in reading.found.of.values() if named.tensor.numel() == 0]
+        return None, [*reading.problems, f"{', '.join(empty)}: without a single number"]
+    sizes = _sizes(reading, given.n_heads, given.d_head, n_heads_said)
     by_shape, misfits = turns(reading.found, sizes)
     reading.problems += misfits
     by_shape = _as_stated(by_shape, names)
@@ -118,11 +119,9 @@ def _set_aside(reading: _Reading) -> None:
         reading.notes.append(f"{', '.join(found.buffers)} left out: no weights")
     if copies:
         reading.notes.append(f"{', '.join(n.theirs for n in copies)} left out: equal to {W_E.theirs if W_E else ''}")
-    reading.problems += [
-        f"{n.theirs} {shape_of(n.tensor)} is no weight of this network, as far as its name tells; if it is one, say "
-        f"which by names (OURS={n.theirs})"
-        for n in unknown
-    ]
+    reading.problems += [f"{n.theirs} {shape_of(n.tensor)}: by its name no weight of this network" for n in unknown]
+    if unknown:
+        reading.problems.append(f"if it is one, say which by names: OURS={unknown[0].theirs}, OURS one of {OURS}")
 
 
 def _layers(reading: _Reading) -> int:
@@ -144,13 +143,15 @@ def _layers(reading: _Reading) -> int:
 def _check_values(reading: _Reading) -> None:
     for named in reading.found.of.values():
         tensor = named.tensor
-        if not tensor.is_floating_point():
+        if tensor.device.type != "cpu":
+            reading.problems.append(f"{named.theirs} holds no numbers: it was saved from the device {tensor.device}")
+        elif not tensor.is_floating_point():
             reading.problems.append(f"{named.theirs} holds {str(tensor.dtype)[6:]}, no floating-point numbers")
         elif tensor.is_sparse or tensor.layout is not torch.strided:
             reading.problems.append(f"{named.theirs} is a sparse tensor")
         elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             reading.problems.append(f"{named.theirs} declares shape {shape_of(tensor)}, more than the file holds")
-        elif wrong := int((~tensor.isfinite()).sum()):
+        elif wrong := int((~tensor.double().isfinite()).sum()):
             reading.problems.append(f"{named.theirs} holds {wrong} numbers that are not finite (of {tensor.numel()})")
 
 
@@ -190,7 +191,7 @@ def _missing(reading: _Reading, n_layers: int) -> None:
             )
 
 
-def _sizes(reading: _Reading, n_heads: int | None, d_head: int | None) -> Sizes:
+def _sizes(reading: _Reading, n_heads: int | None, d_head: int | None, n_heads_said: int | None) -> Sizes:
     """d_model of W_pos; heads of a matrix with an axis for them, else as given; the last axis by what is left."""
     d_model = reading.found.of["W_pos"].tensor.shape[1]
     W_Q = next((n for name, n in reading.found.of.items() if kind_of(name) in (*HEADS, "W_QKV")), None)
@@ -203,8 +204,8 @@ def _sizes(reading: _Reading, n_heads: int | None, d_head: int | None) -> Sizes:
         n_heads = read
     parts = 3 if kind_of(next(k for k, n in reading.found.of.items() if n is W_Q)) == "W_QKV" else 1
     width = W_Q.tensor.numel() // max(d_model * parts, 1)
-    if n_heads is None and d_head:
-        n_heads = width // d_head
+    if n_heads is None:
+        n_heads = width // d_head if d_head else n_heads_said
     if n_heads is None:
         reading.problems.append(
             f"n_heads is not known: {W_Q.theirs} {shape_of(W_Q.tensor)} holds the heads side by side; give the "

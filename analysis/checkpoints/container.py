@@ -8,6 +8,7 @@ calling it.
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from argparse import Namespace
 from dataclasses import dataclass
@@ -28,6 +29,15 @@ class Contents:
     value: Any
     is_safetensors: bool = False
     metadata: dict[str, str] | None = None
+
+
+OLD_FORMAT = bytes.fromhex("6cfc9c46f9206aa85019")
+"""Stands at the beginning of what torch.save wrote before its files were zip archives."""
+
+MOST_BYTES = 8 * 2**30
+"""Larger files are not opened: a network of this family takes a megabyte, its checkpoints one each."""
+
+SAVE_WEIGHTS = "Save the weights alone: torch.save(model.state_dict(), …)"
 
 
 class SavedConfig:
@@ -75,8 +85,10 @@ def contents(path: Path) -> Contents:
         return Contents(_loaded(path))
     if _looks_like_safetensors(path, start):
         return _safetensors(path)
-    if start.startswith(b"\x80"):
+    if start.startswith(b"\x80") and OLD_FORMAT in start:
         return Contents(_loaded(path))
+    if start.startswith((b"\x80", b"(", b"]", b"}")):
+        raise refusal(path, [f"is a pickle, but not torch.save's: nothing of it was read. {SAVE_WEIGHTS}"])
     raise refusal(path, [f"begins with {start[:8]!r}: neither a file of torch.save nor safetensors"])
 
 
@@ -85,6 +97,8 @@ def contents(path: Path) -> Contents:
 
 def _no_weights(path: Path, start: bytes) -> str | None:
     """Why this cannot be weights, from its first bytes; None where it may be."""
+    if (size := path.stat().st_size) > MOST_BYTES:
+        return f"has {size / 2**30:.0f} GB, where a network of this family takes a megabyte"
     if not start:
         return "is empty (0 bytes); was it copied or downloaded to its end?"
     text = start.lstrip().lower()
@@ -111,8 +125,8 @@ def _wrong_archive(path: Path) -> str | None:
     names = [entry.filename for entry in entries]
     if any(name.endswith("constants.pkl") for name in names):
         return (
-            "is a TorchScript archive (torch.jit.save): it holds code beside the weights, which is not run. Save "
-            "its weights: torch.save(torch.jit.load(FILE).state_dict(), …)"
+            "is a TorchScript archive (torch.jit.save): it holds code beside the weights, which is not run. Where "
+            "you trust it, save its weights: torch.save(torch.jit.load(FILE).state_dict(), …)"
         )
     if names and all(name.endswith(".npy") for name in names):
         return (
@@ -143,45 +157,43 @@ def _safetensors(path: Path) -> Contents:
 
 
 def _loaded(path: Path) -> Any:
-    """torch.load, weights only, on the CPU; of the zip format only what is used is read into memory."""
-    is_zip = zipfile.is_zipfile(path)
+    """torch.load, weights only, on the CPU. Not mapped into memory: then it would not see that a tensor's numbers are
+    fewer than it declares, and take those of the next one."""
     try:
-        with torch.serialization.safe_globals(ALLOWED):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise refusal(path, [_refused_pickle(path, str(error), is_zip)]) from error
+        raise refusal(path, [_refused_pickle(path, str(error))]) from error
     except MemoryError as error:
         raise refusal(path, ["declares more numbers than this machine has memory for"]) from error
     except Exception as error:  # whatever a broken file makes the reader stumble over
-        raise refusal(path, [f"is cut off or damaged: torch.load says {_first_line(error)!r}"]) from error
+        said = _first_line(error) or f"no more than {type(error).__name__}"
+        raise refusal(path, [f"is cut off or damaged; torch.load says: {said}"]) from error
 
 
-def _refused_pickle(path: Path, said: str, is_zip: bool) -> str:
+def _refused_pickle(path: Path, said: str) -> str:
     """Which names of Python the file asks for; or, where it asks for none, what the reader says."""
-    names = _asked_for(path, said, is_zip)
-    if names:
+    if names := _asked_for(path, said):
         return (
-            f"asks for {_listed(names)} of Python to be called on reading. That is refused: none of it was run. A "
-            "file of weights needs no code; save the state dict alone, torch.save(model.state_dict(), …)"
+            f"asks for {_listed(names)} of Python to be called on reading. That is refused: none of it was run. "
+            f"{SAVE_WEIGHTS}"
         )
-    if "magic number" in said.lower():
-        return "is a pickle, but not torch.save's. Save the state dict with torch.save(model.state_dict(), …)"
-    return f"is a pickle that is more than weights ({_first_line(said)!r}); nothing of it was run"
+    reason = _first_line(said.rpartition("WeightsUnpickler error:")[2])
+    return f"is a damaged pickle, or one that is more than weights ({reason}): none of it was run. {SAVE_WEIGHTS}"
 
 
-def _asked_for(path: Path, said: str, is_zip: bool) -> list[str]:
-    if is_zip:
-        try:
-            with torch.serialization.safe_globals(ALLOWED):
-                found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        except Exception:  # its list is a courtesy; the file is refused whether or not it can be had
-            found = []
-        if found:
-            return sorted(found)
+def _asked_for(path: Path, said: str) -> list[str]:
+    """Names that are not on the list; all of them for a zip archive, else the first."""
+    try:
+        with torch.serialization.safe_globals(ALLOWED):
+            found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # the list is a courtesy: the file is refused whether or not it can be had
+        found = []
     for mark in ("Unsupported global: GLOBAL ", "load unsupported GLOBAL "):
-        if mark in said:
-            return [said.split(mark)[1].split()[0]]
-    return []
+        if not found and mark in said:
+            found = [said.split(mark)[1].split()[0]]
+    return sorted(found)
 
 
 def _first_line(said: object) -> str:

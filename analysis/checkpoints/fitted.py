@@ -104,9 +104,9 @@ def settings_of(made: Assembly, p: int, weights: dict[str, Tensor], activation: 
 # --- as our weights -----------------------------------------------------------------------------------------
 
 
-def weights_of(made: Assembly, turn: dict[str, Turn]) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Our weights under our names, the notes on biases, and what has no place, for one way of turning."""
-    n_heads = made.sizes.n_heads
+def weights_of(made: Assembly) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """Our weights under our names, the notes on biases, and what has no place."""
+    n_heads, turn = made.sizes.n_heads, made.turn
     assert n_heads is not None, "an assembly without problems knows its heads"
     weights: dict[str, Tensor] = {}
     for name, named in made.found.items():

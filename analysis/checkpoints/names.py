@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-WRAPPERS = r"(?:_orig_mod|module|model|net|network|transformer(?:_encoder|_decoder)?|encoder|decoder)"
-_UNWRAPPED = re.compile(rf"^(?:{WRAPPERS}\.)+(?=[^.]+\.|w_|b_)", re.IGNORECASE)
+_WRAPPERS = r"(?:_orig_mod|module|model|net|network)\."
+_OUTER = r"(?:transformer(?:_encoder|_decoder)?|encoder|decoder)\.(?=[^.]+\.)"  # decoder.weight is no wrapper
+_UNWRAPPED = re.compile(rf"^(?:{_WRAPPERS}|{_OUTER})+")
 _LAYER = re.compile(r"^(?:transformer_?)?(?:blocks?|layers?|h)(?:\.(\d+))?\.(.+)$")
 _ATTENTION = re.compile(
     r"^(?:self_?attn|attn|self_?attention|attention|mha|multi_?head_?attn|multihead_attention|sa)\."
@@ -32,8 +33,8 @@ _OUTPUT = (
 )
 
 _TOP = {
-    "W_E": rf"w_e|{_TOKENS}(?:\.w_e)?{_W}",
-    "W_pos": rf"w_pos|{_PLACES}(?:\.w_pos|\.pe)?{_W}",
+    "W_E": rf"w_e|(?:{_EMBED}\.)?{_TOKENS}(?:\.w_e)?{_W}",
+    "W_pos": rf"w_pos|(?:{_EMBED}\.)?{_PLACES}(?:\.w_pos|\.pe)?{_W}",
     "W_U": rf"w_u|{_OUTPUT}(?:\.w_u)?{_W}",
     "b_U": rf"b_u|{_OUTPUT}(?:\.b_u|{_B})",
     "ln_final.w": r"ln_final\.w(?:eight)?|(?:ln_?f|norm_?f|final_?(?:layer_?)?norm|norm|ln)\.w(?:eight)?",
@@ -155,7 +156,7 @@ def internal(ours: str) -> str:
 
 
 def _layer_of(name: str) -> tuple[int | None, str]:
-    rest = _UNWRAPPED.sub("", name).lower()
+    rest = _UNWRAPPED.sub("", name.lower())
     if found := _LAYER.match(rest):
         return int(found[1] or 0), found[2]
     return None, rest

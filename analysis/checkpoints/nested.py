@@ -19,11 +19,11 @@ NO_WEIGHTS = ("optim", "scheduler", "scaler", "grad", "ema", "rng")
 """Beginnings of keys under which something else lies that holds tensors too."""
 
 LIST_STEPS = ("checkpoint_epochs", "checkpoint_steps", "epochs", "steps")
-STEP = ("step", "epoch", "steps", "num_epochs", "global_step")
+STEP = ("step", "epoch", "global_step")
 TRAIN_LOSS, TEST_LOSS = ("train_losses", "train_loss"), ("test_losses", "test_loss", "val_losses", "val_loss")
 TRAIN_PAIRS = ("train_indices", "train_idx", "train_inds")
-MOST_OBJECTS = 200_000
-"""Containers looked into: a file may nest a few lists into each other a million times over."""
+MOST_OBJECTS, DEEPEST = 200_000, 20
+"""Containers looked into, and how deep: a file may nest lists into each other without end."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,10 @@ def find(value: Any) -> Nested:
     return Nested([each for each in found if each.step is None], series, beside)
 
 
-def _state_dicts(value: Any, where: str, seen: set[int], steps: Sequence[int] | None = None) -> Iterator[StateDict]:
-    if id(value) in seen or len(seen) > MOST_OBJECTS:
+def _state_dicts(
+    value: Any, where: str, seen: set[int], steps: Sequence[int] | None = None, depth: int = 0
+) -> Iterator[StateDict]:
+    if id(value) in seen or len(seen) > MOST_OBJECTS or depth > DEEPEST:
         return
     if isinstance(value, Mapping):
         seen.add(id(value))
@@ -64,13 +66,13 @@ def _state_dicts(value: Any, where: str, seen: set[int], steps: Sequence[int] | 
             if str(key).lower().startswith(NO_WEIGHTS) or isinstance(inner, Tensor | str | int | float):
                 continue
             its_steps = _steps_of(value, key, inner) or steps
-            yield from _state_dicts(inner, f"{where}.{key}".lstrip("."), seen, its_steps)
+            yield from _state_dicts(inner, f"{where}.{key}".lstrip("."), seen, its_steps, depth + 1)
     elif isinstance(value, list | tuple):
         seen.add(id(value))
         numbers = steps if steps and len(steps) == len(value) else range(len(value))
         for number, inner in zip(numbers, value, strict=True):
             if isinstance(inner, Mapping | list | tuple):
-                yield from _state_dicts(inner, f"{where}[{number}]", seen, [int(number)])
+                yield from _state_dicts(inner, f"{where}[{number}]", seen, [int(number)], depth + 1)
 
 
 def _steps_of(around: Mapping[Any, Any], key: Any, inner: Any) -> list[int] | None:

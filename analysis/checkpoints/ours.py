@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from analysis.checkpoints.checkpoint import Checkpoint, Given, Losses, SplitRule
@@ -10,7 +11,7 @@ from analysis.checkpoints.refusal import refusal
 from grok_sweep.config import RunConfig, Split, from_flat, resolved
 from grok_sweep.loaded import LoadedRun
 from grok_sweep.models import build
-from grok_sweep.models.parameters import flatten, weights_hash
+from grok_sweep.models.parameters import Weights, flatten, weights_hash
 from grok_sweep.store import RunDir
 from grok_sweep.train import weights_in
 
@@ -61,29 +62,34 @@ def read_stored(path: Path, contents: Contents, run: RunDir, given: Given) -> Ch
         )
     if given.step not in (None, step):
         raise refusal(path, [f"holds step {step}, not step {given.step}: give the run's folder, {run.path}"])
-    return _checkpoint(weights, config, step, run, "a snapshot of ours", path, ())
+    return _checkpoint(weights, config, step, run, "a snapshot of ours", path)
 
 
 def _checkpoint(
-    weights: dict, config: RunConfig, step: int | None, run: RunDir, layout: str, path: Path, notes: tuple[str, ...]
+    weights: Weights,
+    config: RunConfig,
+    step: int | None,
+    run: RunDir,
+    layout: str,
+    path: Path,
+    notes: tuple[str, ...] = (),
 ) -> Checkpoint:
     row = next((row for row in run.rows() if row["step"] == step), None)
     losses = Losses(row.get("train_loss"), row.get("test_loss")) if row else None
     data, model = config.data, config.model
-    return Checkpoint(weights, data.p, model, data.operation, data, step, losses, layout, path, notes=notes)
+    in_order = {name: weights[name] for name in build.network(model, data.p).shapes()}
+    return Checkpoint(in_order, data.p, model, data.operation, data, step, losses, layout, path, notes=notes)
 
 
 def _step(contents: Contents) -> int | None:
     """The step in a snapshot's metadata, or among a checkpoint's facts."""
-    import json
-
     metadata = contents.metadata or {}
     if "step" in metadata:
         return int(metadata["step"])
     return json.loads(metadata["facts"])["step"] if "facts" in metadata else None
 
 
-def _not_finite(weights: dict) -> str:
+def _not_finite(weights: Weights) -> str:
     wrong = [name for name, w in weights.items() if not w.isfinite().all()]
     return f"{', '.join(wrong)} hold numbers that are not finite: the run diverged"
 

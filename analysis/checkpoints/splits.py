@@ -115,6 +115,9 @@ def find_split(
         return checkpoint, None
     if checkpoint.train_pairs is not None:
         return by_list(checkpoint), None
+    if checkpoint.operation == "random":
+        note = "split unknown: random labels are drawn from its seed, so that it has to be given"
+        return replace(checkpoint, notes=(*checkpoint.notes, note)), None
     ranking = rank_splits(checkpoint, seeds, fractions)
     data = ranking.winner.rule.data(checkpoint.operation, checkpoint.p) if ranking.is_clear else None
     return replace(checkpoint, data=data, notes=(*checkpoint.notes, str(ranking))), ranking
@@ -129,25 +132,35 @@ def rank_splits(
         fractions: train fractions to try; None: what the file says, else 0.05, 0.1, … 0.95.
 
     Raises:
-        ValueError: fewer than two splits.
+        ValueError: no seeds, or no fraction that leaves pairs to train on and to test on.
     """
-    tried = _Trial(checkpoint)
-    draws = [(by, seed) for by in SplitBy for seed in seeds]
-    if len(draws) < 2:
-        raise ValueError("ranking splits needs at least one seed")
     if fractions is None:
         fractions = FRACTIONS if checkpoint.frac_train is None else (checkpoint.frac_train,)
-    frac = _best_fraction(tried, draws, fractions)
-    ranked = [tried.split(SplitRule(by, frac, seed)) for by, seed in draws]
-    by_loss = sorted(ranked, key=lambda each: (not each.is_proven, each.train_loss))
-    return Ranking(tuple(by_loss), checkpoint.losses)
+    return rank(pair_losses(checkpoint), seeds, fractions, checkpoint.losses)
+
+
+def rank(
+    losses: Float[Tensor, " n_pairs"],
+    seeds: Iterable[int] = range(51),
+    fractions: Sequence[float] = FRACTIONS,
+    saved: Losses | None = None,
+) -> Ranking:
+    """`rank_splits` of the losses of all pairs."""
+    trial = _Trial(losses)
+    draws = [(by, seed) for by in SplitBy for seed in seeds]
+    usable = [frac for frac in fractions if 0 < int(frac * len(losses)) < len(losses)]
+    if not draws or not usable:
+        raise ValueError(f"no split to try: seeds {list(seeds)}, train fractions {list(fractions)}")
+    frac = _best_fraction(trial, draws, usable)
+    ranked = [trial.split(SplitRule(by, frac, seed)) for by, seed in draws]
+    return Ranking(tuple(sorted(ranked, key=lambda each: (not each.is_proven, each.train_loss))), saved)
 
 
 def doubt(checkpoint: Checkpoint) -> str | None:
     """What speaks against a split that was given or that the file names; None where its losses show it."""
-    if checkpoint.data is None:
+    if checkpoint.data is None or checkpoint.operation == "random":
         return None
-    tried = _Trial(checkpoint).split(SplitRule.of(checkpoint.data))
+    tried = _Trial(pair_losses(checkpoint)).split(SplitRule.of(checkpoint.data))
     if tried.is_proven:
         return None
     return (
@@ -156,14 +169,21 @@ def doubt(checkpoint: Checkpoint) -> str | None:
     )
 
 
+def pair_losses(checkpoint: Checkpoint) -> Float[Tensor, " n_pairs"]:
+    """Cross-entropy of each pair over the p classes (nats); forward pass and loss in float64."""
+    task = make_task(DataConfig(operation=checkpoint.operation, p=checkpoint.p))
+    weights = {name: w.double() for name, w in checkpoint.weights.items()}
+    return evaluate(weights, task, build.network(checkpoint.model, checkpoint.p)).pair_losses
+
+
 # --- trying ---------------------------------------------------------------------------------------------------
 
 
-def _best_fraction(tried: _Trial, draws: Sequence[tuple[SplitBy, int]], fractions: Sequence[float]) -> float:
+def _best_fraction(trial: _Trial, draws: Sequence[tuple[SplitBy, int]], fractions: Sequence[float]) -> float:
     """The fraction under which some draw stands out most, where one is proven; else the paper's, or the first."""
     if len(fractions) == 1:
         return fractions[0]
-    best = max((tried.z_by_fraction(by, seed, fractions) for by, seed in draws), key=lambda zs: float(zs.max()))
+    best = max((trial.z_by_fraction(by, seed, fractions) for by, seed in draws), key=lambda zs: float(zs.max()))
     if float(best.max()) >= PROVES:
         return fractions[int(best.argmax())]
     return USUAL if USUAL in fractions else fractions[0]
@@ -173,16 +193,8 @@ def _best_fraction(tried: _Trial, draws: Sequence[tuple[SplitBy, int]], fraction
 class _Trial:
     """The losses of all pairs, computed once; a split is then a mask over them."""
 
-    checkpoint: Checkpoint
+    losses: Float[Tensor, " n_pairs"]
     orders: dict[tuple[SplitBy, int], Tensor] = field(default_factory=dict)
-
-    @cached_property
-    def losses(self) -> Float[Tensor, " n_pairs"]:
-        """Cross-entropy over the p classes; forward pass and loss in float64."""
-        c = self.checkpoint
-        task = make_task(DataConfig(operation=c.operation, p=c.p))
-        weights = {name: w.double() for name, w in c.weights.items()}
-        return evaluate(weights, task, build.network(c.model, c.p)).pair_losses
 
     @cached_property
     def ranks(self) -> Float[Tensor, " n_pairs"]:
@@ -194,7 +206,7 @@ class _Trial:
     def z_by_fraction(self, by: SplitBy, seed: int, fractions: Sequence[float]) -> Float[Tensor, " n_fractions"]:
         n_pairs = len(self.losses)
         sums = self.ranks[self._order(by, seed)].cumsum(0)
-        n = torch.tensor([max(1, int(frac * n_pairs)) for frac in fractions])
+        n = torch.tensor([int(frac * n_pairs) for frac in fractions])
         return _z(sums[n - 1] / n, n, n_pairs)
 
     def _order(self, by: SplitBy, seed: int) -> Int[Tensor, " n_pairs"]:

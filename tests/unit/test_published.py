@@ -5,31 +5,29 @@ from pathlib import Path
 
 import pytest
 import torch
-from evaluations import network_of
-from published import paper_weights, published, transformer_lens_weights
+from published import published
 
+from analysis.checkpoints.read import read
 from grok_sweep.config import DataConfig, SplitBy
 from grok_sweep.measures import fit, losses, neurons, rules, sparsity
 from grok_sweep.measures.evaluation import Evaluation, evaluate
+from grok_sweep.models import build
 from grok_sweep.tasks import make_task
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "published.json").read_text())
-FILES = {
-    "low_precision_mod_addition.pth": paper_weights,
-    "C113_T_seed2/model.pt": transformer_lens_weights,
-}
+FILES = ("low_precision_mod_addition.pth", "C113_T_seed2/model.pt")
 REL = GOLDEN["tolerance"]["relative"]
 
 
 @pytest.fixture(params=FILES, scope="module")
 def case(request) -> tuple[dict, Evaluation]:
-    golden = GOLDEN[request.param]
-    weights = FILES[request.param](published(request.param))
+    golden, checkpoint = GOLDEN[request.param], read(published(request.param))
     split = golden["split"]
     data = DataConfig(p=golden["p"], **{**split, "split_by": SplitBy[split["split_by"]]})
-    return golden, evaluate(
-        weights, make_task(data), network_of(golden["p"], equals_logit=golden["outputs"] > golden["p"])
-    )
+    weights = {name: w.double() for name, w in checkpoint.weights.items()}
+    network = build.network(checkpoint.model, checkpoint.p)
+    assert network.d_vocab_out == golden["outputs"]
+    return golden, evaluate(weights, make_task(data), network)
 
 
 def mask(evaluation: Evaluation, split: str) -> torch.Tensor:
