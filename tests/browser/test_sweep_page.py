@@ -222,7 +222,7 @@ def test_curves_known_only_in_hindsight_are_dashed_and_named_so(open_page, grid)
     assert solid.get_attribute("stroke-dasharray") in (None, "1,0")
 
 
-@pytest.mark.parametrize("width, abreast", [(1280, True), (1600, True), (700, False)])
+@pytest.mark.parametrize("width, abreast", [(1050, True), (1280, True), (700, False)])
 def test_two_maps_stand_abreast_where_there_is_room(open_page, grid, width, abreast):
     page = open_page(grid)
     page.set_viewport_size({"width": width, "height": 900})
