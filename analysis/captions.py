@@ -94,6 +94,11 @@ def _part(name: str, values: Sequence[Any]) -> str:
     return f"{ALWAYS.get(name, name)} = {_listed(values)}"
 
 
+def listed(runs: pl.DataFrame, name: str) -> str:
+    """The values that the runs have of a setting: 0, 1, 2."""
+    return _listed(in_order(runs[name].to_list()))
+
+
 def _listed(values: Sequence[Any], text: Callable[[Any], str] = value_text, between: str = ", ") -> str:
     """0, 1, 2; a long list by its ends and its length."""
     if len(values) <= 4:

@@ -368,7 +368,7 @@ def test_few_fractions_with_events_tell_no_critical_fraction(rng):
     found = critical_fractions(fit_boundary(simulated_runs(rng)))
     assert set(found["f_c"]) == {None}
     assert found["status"].str.contains("fewer than 4 train fractions where a run got there in more than").any()
-    assert critical_lines(found)[1].split() == ["weight_decay", "f_c", "90", "%"]
+    assert len(critical_lines(found)) == 1 + found["status"].n_unique()
 
 
 @pytest.mark.parametrize("threshold", [math.log(113), 1.0, 0.1, 0.01])
