@@ -198,9 +198,12 @@ def spacing(values: Sequence[Any]) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A setting's value as on the command line: 0.3, 59, true, null."""
+    """A setting's value as on the command line: 0.3, 59, 1e-8, true, null."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return format(value, ".12g") if isinstance(value, int | float) else str(value)
+    if not isinstance(value, int | float):
+        return str(value)
+    mantissa, _, power = format(value, ".12g").partition("e")
+    return f"{mantissa}e{int(power)}" if power else mantissa

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import polars as pl
@@ -19,7 +19,7 @@ ALWAYS = {
     "optimizer.lr": "lr",
     "optimizer.eps": "eps",
     "model.d_model": "d_model",
-    "n_steps": "n_steps",
+    "n_steps": "steps",
 }
 """Settings that stand in every subtitle, with their names there."""
 WORDS = {
@@ -59,12 +59,12 @@ def axis_title(name: str, runs: pl.DataFrame) -> str:
 
 
 def subtitle(runs: pl.DataFrame, on_axes: Sequence[str]) -> list[str]:
-    """Two paragraphs: what is fixed; how a phase is judged and how far the sweep has got.
+    """Two paragraphs: what is fixed and how far the sweep has got; how a phase is judged.
 
     Args:
         on_axes: settings that are left out of the first, as they stand on axes or are chosen.
     """
-    return [_fixed(runs, on_axes), f"{_rule(runs)} {_progress(runs)}"]
+    return [f"{_fixed(runs, on_axes)}; {_progress(runs)}", _rule(runs)]
 
 
 def _fixed(runs: pl.DataFrame, on_axes: Sequence[str]) -> str:
@@ -78,7 +78,7 @@ def _fixed(runs: pl.DataFrame, on_axes: Sequence[str]) -> str:
         and name not in (*ALWAYS, *SEEDS, *DERIVED, *on_axes)
         and not set(runs[name].to_list()) <= {usual.get(name), filled_in.get(name)}
     ]
-    parts = [f"{ALWAYS.get(name, name)} = {_values(runs[name])}" for name in names]
+    parts = [_part(name, in_order(runs[name].to_list())) for name in names]
     seeds = [name for name in reversed(SEEDS) if name in runs.columns and name not in on_axes]
     if seeds:
         most = max(seeds, key=lambda name: runs[name].n_unique())
@@ -87,15 +87,23 @@ def _fixed(runs: pl.DataFrame, on_axes: Sequence[str]) -> str:
     return printable(", ".join(parts))
 
 
-def _values(column: pl.Series) -> str:
-    return _listed(in_order(column.to_list()))
+def _part(name: str, values: Sequence[Any]) -> str:
+    """A setting with its values; the number of steps as a length of time: 4,000 steps."""
+    if name == "n_steps":
+        return f"{_listed(values, steps_text, ' and ')} steps"
+    return f"{ALWAYS.get(name, name)} = {_listed(values)}"
 
 
-def _listed(values: Sequence[Any]) -> str:
+def listed(runs: pl.DataFrame, name: str) -> str:
+    """The values that the runs have of a setting: 0, 1, 2."""
+    return _listed(in_order(runs[name].to_list()))
+
+
+def _listed(values: Sequence[Any], text: Callable[[Any], str] = value_text, between: str = ", ") -> str:
     """0, 1, 2; a long list by its ends and its length."""
     if len(values) <= 4:
-        return ", ".join(map(value_text, values))
-    return f"{value_text(values[0])} … {value_text(values[-1])} ({len(values)})"
+        return between.join(map(text, values))
+    return f"{text(values[0])} … {text(values[-1])} ({len(values)})"
 
 
 def rule_parts(runs: pl.DataFrame) -> dict[str, str]:
@@ -112,7 +120,7 @@ def rule_parts(runs: pl.DataFrame) -> dict[str, str]:
         "accuracy": "its threshold" if accuracy is None else f"{accuracy:g}",
         "formula": formula,
         "gap": formula if gap is None or lr is None else steps_text(round(gap / lr)),
-        "budget": "its budget" if budget is None else f"{steps_text(budget)} steps",
+        "budget": "its phases.budget" if budget is None else f"{steps_text(budget)} steps",
     }
 
 
@@ -121,11 +129,13 @@ def _rule(runs: pl.DataFrame) -> str:
     equals = "" if rule["gap"] == rule["formula"] else f" = {rule['gap']}"
     return (
         f"t_train, t_test: first logged step with accuracy > {rule['accuracy']}. Grokking: t_test - t_train ≥ "
-        f"{rule['formula']}{equals} steps. Budget: {rule['budget'].replace('its budget', 'differs between runs')}."
+        f"{rule['formula']}{equals} steps. A run that has not generalised is judged at {rule['budget']}."
     )
 
 
 def _progress(runs: pl.DataFrame) -> str:
     states = runs["state"].to_list()
-    counts = [f"{states.count(name)} {name}" for name in STATES if name in states]
-    return f"{len(states)} run{'s' if len(states) > 1 else ''}: {', '.join(counts)}."
+    counts = [f"{states.count(name):,} {name}" for name in STATES if name in states]
+    all_in_one = f"all {states[0]}" if len(states) > 1 else states[0]
+    told = all_in_one if len(counts) == 1 else ", ".join(counts)
+    return f"{len(states):,} run{'s' if len(states) > 1 else ''}, {told}"

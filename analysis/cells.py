@@ -2,7 +2,7 @@
 
 A run that ended (or stands) at step N without having generalised says only that its time is beyond N. Such a time
 is neither dropped nor set to N: a quantile is a number where every possible value of the hidden times gives the
-same number, and else a bound ("> 3000").
+same number, and else a bound ("> 3,000").
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from analysis import axes
+from analysis.labels import steps_text
 from analysis.outcomes import GENERALISED, MIXED, NO_RUN, PHASES, STATES, outcome
 from grok_sweep.store import State
 
@@ -51,10 +52,10 @@ class Quantile:
     beyond: bool
 
     def text(self) -> str:
-        """525, "> 3000" or "≥ 600"."""
+        """525, "> 3,000" or "≥ 600"."""
         if self.value is not None:
-            return str(self.value)
-        return f"{'>' if self.beyond else '≥'} {self.bound}"
+            return steps_text(self.value)
+        return f"{'>' if self.beyond else '≥'} {steps_text(self.bound)}"
 
 
 def quantile(times: Sequence[Time], share: float) -> Quantile | None:
@@ -87,7 +88,7 @@ def cells(runs: pl.DataFrame, x: str, y: str | None, others: Sequence[str] = ())
     `cell_outcome`), and both, with _scale_free, by the phases without a scale; n_generalised (of all runs),
     share_generalised (of the runs that are done; null if none is); for each of t_train, t_test, t_novel and
     grok_delay: _n (runs that have or may yet get one), _n_censored, _median, _q25, _q75 (steps; null where censoring
-    hides them), _median_bound, and _median_text, _q25_text, _q75_text ("> 3000"); steps_min, steps_max (done runs);
+    hides them), _median_bound, and _median_text, _q25_text, _q75_text ("> 3,000"); steps_min, steps_max (done runs);
     run_ids (a list).
 
     Diverged, failed and planned runs are counted and left out of the times.

@@ -19,7 +19,6 @@ from analysis.looks import COLOURED, NO_VALUE, NOT_REACHED, Size
 from analysis.scales import Scale
 
 DEFAULT = ("phase", "t_test")
-SHORTHANDS = {"delay": "grok_delay", "share": "share_generalised"}
 
 
 @dataclass(frozen=True)
@@ -72,15 +71,16 @@ def colours(runs: pl.DataFrame, cells: pl.DataFrame, step: int | None = None) ->
 
 
 def chosen(name: str, known: Mapping[str, Colour]) -> str:
-    """The key that a word on the command line stands for: a key, "delay", or a measure's name for its last value.
+    """The key that a word on the command line stands for: a key, or a measure's name for its last value.
 
     Raises:
         ValueError: nothing of this sweep's is called so.
     """
-    for key in (name, SHORTHANDS.get(name, ""), f"final.{name}"):
+    for key in (name, f"final.{name}"):
         if key in known:
             return key
-    near = difflib.get_close_matches(name, [*known, *SHORTHANDS, *(key.partition(".")[2] for key in known)], n=1)
+    words = [*known, *(key.partition(".")[2] for key in known)]
+    near = [*(word for word in words if name and name in word), *difflib.get_close_matches(name, words, n=1)]
     meant = f"did you mean {near[0]}? " if near and near[0] else ""
     plain = ", ".join(key for key in known if "." not in key)
     raise ValueError(
@@ -101,9 +101,9 @@ def _of_the_runs(several: bool, more: str = "") -> tuple[str, ...]:
 
 
 def _outcome(several: bool) -> Colour:
-    notes = ("the most frequent; n/m: n of m runs",) if several else ()
+    notes = ("by the rule of Liu et al." + ("; the most frequent; n/m: n of m runs" if several else ""),)
     return Colour(
-        "phase", "Phases", "phase (Liu et al.)", "Phase", notes, None,
+        "phase", "Phases", "phase", "Phase", notes, None,
         lambda cell: cell["outcome"], lambda _: None, labels.phase_lines,
     )  # fmt: skip
 
@@ -111,7 +111,7 @@ def _outcome(several: bool) -> Colour:
 def _scale_free(several: bool) -> Colour:
     notes = ("the most frequent; n/m: n of m runs",) if several else ()
     return Colour(
-        "phase_scale_free", "Phases", "phase, free of scale", "Phase, free of scale", notes, None,
+        "phase_scale_free", "Phases", "phase_scale_free", "Phase, free of scale", notes, None,
         lambda cell: cell["outcome_scale_free"], lambda _: None,
         lambda cell, size: labels.phase_lines(cell, size, "_scale_free"), meanings=legends.scale_free_legend(),
     )  # fmt: skip
@@ -144,7 +144,7 @@ def _share(runs: pl.DataFrame, several: bool) -> Colour:
     accuracy = rule_parts(runs)["accuracy"]
     notes = (f"runs with test accuracy > {accuracy}, of those that are done", *lengths(runs))
     return Colour(
-        "share_generalised", "Shares", "share generalised", "Share of the runs that generalised",
+        "share_generalised", "Shares", "share_generalised", "Share of the runs that generalised",
         notes if several else notes[:1], scales.shares(), _share_look, lambda cell: cell["share_generalised"],
         lambda cell, size: labels.share_lines(cell, size, _share_look(cell)), "", NOT_DONE,
     )  # fmt: skip
@@ -166,6 +166,7 @@ def lengths(runs: pl.DataFrame) -> tuple[str, ...]:
 # --- measures -----------------------------------------------------------------------------------------------
 
 HOW = {"final": "at the end", "min": "at its least", "max": "at its most", "at": "at step {step}"}
+"""By the word that --colour takes before a measure's name."""
 UNITS = {"key_gap": "decades", "spectral_entropy_W_E": "nats"}
 
 

@@ -13,11 +13,11 @@ from grok_sweep.store import SweepDir
 from grok_sweep.sweep.retype import as_words, measure_choices, words_alone
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-START = "python launch.py"
+START = ".venv/bin/python launch.py"
 
 
 def alone(sweep: Sweep) -> dict[str, list[str]]:
-    """run_id -> the words, quoted for a shell, that follow `python launch.py` in the project's folder.
+    """run_id -> the words, quoted for a shell, that follow START in the project's folder.
 
     Swept settings are always given, the others where they are not the defaults. Empty for a sweep that has no plan
     on this disk.

@@ -1,12 +1,14 @@
 """A boundary in the plane of train fraction and another setting, as lines over the cells of a map. Pure.
 
 Cells stand side by side whatever lies between their settings, so a point is placed between two cells as it lies
-between their values: linearly for the train fraction, by the logarithm for the other setting.
+between their values, the train fraction as it is, the other setting by its logarithm: by a smooth rising curve
+through the cells, which leaves a smooth line smooth where the rows' spacing changes.
 """
 
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +22,12 @@ from analysis.places import Setting
 
 BANDS = {"50": ("low_50", "high_50"), "90": ("low_90", "high_90")}
 NOTE = (
-    "Lines: half of the seeds generalise within so many steps, as fitted (dashed: more steps than were run); shaded: "
-    "50 and 90 % bands of the line at the most steps run (on the page, of the one chosen). Between cells, which are "
-    "equally wide whatever they stand for, a line is placed by its values."
+    "Lines: half of the seeds generalise within the steps that stand beside them, as fitted; dashed: more steps than "
+    "were run. Cells are equally large whatever lies between their values; between their middles a line is placed "
+    "by its values."
 )
+SHADED = "Shaded: 50 and 90 % bands of the line at {line}."
+"""{line} is its label."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,9 @@ def _side(points: pl.DataFrame, name: str, other: Setting, frac_train: Setting) 
 
 
 def _tag(line: Sequence[Sequence[float]], n_along: int, n_up: int) -> list[list[float]]:
-    """Where the line is named: at the edge of the highest setting, beside its last point inside the map."""
-    inside = [b for a, b in line if -0.5 <= a <= n_along - 0.5 and -0.5 <= b <= n_up - 0.5]
-    return [[n_along - 0.5, b] for b in inside[-1:]]
+    """Where the line is named, at the edge of the highest setting, and its last point inside the map, beside that."""
+    inside = [[a, b] for a, b in line if -0.5 <= a <= n_along - 0.5 and -0.5 <= b <= n_up - 0.5]
+    return [place for a, b in inside[-1:] for place in ([n_along - 0.5, b], [a, b])]
 
 
 def label(contour: Contour) -> str:
@@ -86,17 +90,39 @@ def with_bands(lines: Sequence[Contour]) -> Contour | None:
 
 
 def place(value: float, values: Sequence[Any], *, log: bool = False) -> float:
-    """How many cells from the first: between two as between their values, beyond the ends at the last gap's pace.
+    """How many cells from the first: at a cell's own value its middle, between two as between their values.
 
-    On a log axis a value of 0 is passed over.
+    A monotone cubic (Fritsch and Butland 1984) through the cells' middles; beyond them straight on. On a log axis a
+    value of 0 is passed over.
     """
     known = [(i, v) for i, v in enumerate(values) if isinstance(v, int | float) and (v > 0 or not log)]
     at = math.log(value) if log else value
     marks = [math.log(v) if log else float(v) for _, v in known]
     if len(known) < 2:
         return float(known[0][0]) if known else 0.0
-    i = min(max(bisect.bisect_right(marks, at) - 1, 0), len(marks) - 2)
-    return known[i][0] + (at - marks[i]) / (marks[i + 1] - marks[i])
+    gaps = [b - a for a, b in itertools.pairwise(marks)]
+    slopes = _slopes(gaps)
+    i = min(max(bisect.bisect_right(marks, at) - 1, 0), len(gaps) - 1)
+    way = (at - marks[i]) / gaps[i]
+    first, last = slopes[i] * gaps[i], slopes[i + 1] * gaps[i]
+    if way < 0:
+        return known[i][0] + way * first
+    if way > 1:
+        return known[i][0] + 1 + (way - 1) * last
+    bend = first * way * (1 - way) ** 2 - last * way**2 * (1 - way)
+    return known[i][0] + way**2 * (3 - 2 * way) + bend
+
+
+def _slopes(gaps: Sequence[float]) -> list[float]:
+    """Cells per unit at every mark: between two gaps a weighted harmonic mean of their slopes, so that all rises."""
+    inner = [3 * (a + b) / ((2 * b + a) * a + (2 * a + b) * b) for a, b in itertools.pairwise(gaps)]
+    return [1 / gaps[0], *inner, 1 / gaps[-1]]
+
+
+def note(drawn: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the lines of a map are, and whose bands, from its rows; nothing without any."""
+    shaded = [row["label"] for row in drawn if row["kind"] in BANDS][:1]
+    return [" ".join([NOTE, *(SHADED.format(line=label) for label in shaded)])] if drawn else []
 
 
 def rows(found: Mapping[str, Any], *, is_across: bool) -> list[dict[str, Any]]:

@@ -7,16 +7,23 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from analysis.measured import full_rows
+from grok_sweep.measures.table import FINAL
 
 PANELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Loss (nats)": ("log", ("train_loss", "test_loss", "novel_loss")),
     "Accuracy": ("linear", ("train_acc", "test_acc", "novel_acc")),
-    "Progress measures (nats)": ("log", ("restricted_loss", "excluded_loss")),
+    "Progress measures (nats)": (
+        "log",
+        ("restricted_loss", "excluded_loss", f"restricted_loss{FINAL}", f"excluded_loss{FINAL}"),
+    ),
     "Gini coefficient": ("linear", ("gini_W_E", "gini_W_L")),
     "Sum of squared weights": ("log", ("sum_sq_weights",)),
 }
 """Panel -> scale and what it shows."""
 CURVES = tuple(name for _, names in PANELS.values() for name in names)
+HINDSIGHT = tuple(name for name in CURVES if name.endswith(FINAL))
+"""With the final key frequencies, from rows of their own."""
+LOGGED = tuple(name for name in CURVES if name not in HINDSIGHT)
 MOST_POINTS = 100_000
 """Of all runs together."""
 MOST_OF_A_RUN, LEAST_OF_A_RUN = 200, 50
@@ -61,12 +68,25 @@ def thinned(rows: pl.DataFrame, n_points: int) -> pl.DataFrame:
     return marked.filter(ends.fill_null(True)).drop("_stretch")
 
 
+def joined(rows: pl.DataFrame, final: pl.DataFrame) -> pl.DataFrame:
+    """Logged rows, and those with the final key frequencies beside them or, at steps of their own, between them.
+
+    Args:
+        rows: columns run_id and step, each run's rows together, ascending.
+        final: the same two, of some of these runs, and HINDSIGHT.
+    """
+    order = {run_id: i for i, run_id in enumerate(rows["run_id"].unique(maintain_order=True))}
+    both = rows.join(final, on=["run_id", "step"], how="full", coalesce=True)
+    place = pl.col("run_id").replace_strict(order, return_dtype=pl.Int64, default=len(order))
+    return both.sort(place, "step")
+
+
 def csv(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, str]:
     """run_id -> its rows as lines "step,value,…" without a head: four significant digits, no zero before the point.
 
     Empty: not taken in that row; UNDEFINED: taken, but without a value.
     """
-    chosen, is_full = full_rows(names)
+    chosen, is_full = full_rows([name for name in names if name not in HINDSIGHT])
     columns = [pl.col("step").cast(pl.String)]
     for name in names:
         text = pl.col(name).cast(pl.Float64).round_sig_figs(4).cast(pl.String)

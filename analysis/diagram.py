@@ -45,9 +45,9 @@ CONFIG: Spec = {
     "legend": {"labelFontSize": 11, "titleFontSize": 11},
 }  # fmt: skip
 SHORT_NUMBER = (
-    "abs(datum.value) > 0 && abs(datum.value) < 0.001 ? format(datum.value, '~e') : format(datum.value, '~g')"
+    "abs(datum.value) > 0 && abs(datum.value) < 0.001 ? format(datum.value, '~e') : format(datum.value, ',~g')"
 )
-"""A number on an axis or a key: 0.01, 1e-6."""
+"""A number on an axis or a key: 0.01, 1e-6, 1,000."""
 
 
 # --- a map --------------------------------------------------------------------------------------------------
@@ -60,9 +60,8 @@ def map_template(size: looks.Size) -> Spec:
         layers.coloured(base, size),
         *layers.areas(base.transform_filter("datum.value === null"), size.width, size.height),
     ]
-    drawn += layers.boundary()
-    if size.words != "none":
-        drawn += layers.words(base, size)
+    drawn += [*layers.lines(), *(layers.halos(base, size) if size.words != "none" else []), *layers.bands()]
+    drawn += [layers.words(base, size)] if size.words != "none" else []
     drawn += layers.chosen(size)
     spec: Spec = {"layer": [bare(layer) for layer in drawn]}
     axes = {"x": _axis("i"), "y": _axis("j")}
@@ -133,7 +132,7 @@ def encoding(colour: Colour) -> Spec | None:
     scheme: Spec = {"scheme": "purpleorange"} if scale.kind == "diverging" else {"scheme": "viridis"}
     kind = "log" if scale.kind == "log" else "linear"
     in_steps = colour.unit == "steps" and scale.low >= 1
-    number = {"format": "d" if scale.high < 10_000 else ",d"} if in_steps else {"labelExpr": SHORT_NUMBER}
+    number = {"format": ",d"} if in_steps else {"labelExpr": SHORT_NUMBER}
     if colour.unit == "ratio":
         number = {"labelExpr": "'×' + format(exp(datum.value), '.3~g')"}
     label = [colour.label, f"({colour.unit})"] if colour.unit else [colour.label]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -34,8 +35,8 @@ def short(outcome: str) -> str:
 
 
 def steps_text(n: int) -> str:
-    """525, 3000, 12,500."""
-    return f"{n:,}" if n >= 10_000 else str(n)
+    """525, 3,000, 12,500."""
+    return f"{n:,}"
 
 
 def _narrow(n: int, size: Size) -> str:
@@ -43,12 +44,16 @@ def _narrow(n: int, size: Size) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Three significant digits, as short as they can be said: 0.294, 2.59e-3, 12,500."""
-    if 10_000 <= abs(value) < 1e6:
+    """So many significant digits, no 0 at their end, and whole numbers whole: 0.294, 2.5e-4, 7, 12,500, 2.06e6."""
+    if not math.isfinite(value):
+        return str(value)
+    size = abs(value)
+    if round(size) >= 10 ** min(digits, 3) and size < 1e6:
         return f"{round(value):,}"
-    form = f".{digits - 1}e" if 0 < abs(value) < 0.01 else f".{digits}g"
-    mantissa, e, power = format(value, form).partition("e")
-    return f"{mantissa}e{int(power)}" if e else mantissa
+    if value == 0 or 1e-3 <= size < 1000:
+        return f"{value:.{digits}g}"
+    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{int(power)}"
 
 
 # --- maps of phases -----------------------------------------------------------------------------------------
@@ -142,10 +147,11 @@ def look_word(look: str, size: Size) -> str:
 
 
 def _quartiles(cell: Cell, name: str, size: Size) -> list[str]:
-    """620 to 700, where there is room and more than one run; a hidden one as its bound: "> 3000"."""
+    """620 to 700, where there is room and more than one run; a hidden one as its bound: "> 3,000"."""
     if size.words != "full" or cell[f"{name}_n"] < 2:
         return []
-    return [f"{cell[f'{name}_q25_text']} to {cell[f'{name}_q75_text']}"]
+    text = f"{cell[f'{name}_q25_text']} to {cell[f'{name}_q75_text']}"
+    return [text] if len(text) <= LINE + 1 else []
 
 
 # --- maps of shares and measures ----------------------------------------------------------------------------

@@ -53,17 +53,26 @@ def _literal(channel: Any, field: str) -> Any:
     return channel(field=field, type="nominal", scale=None, legend=None)
 
 
-def words(base: alt.Chart, size: looks.Size) -> list[alt.Chart]:
-    """The lines in a cell, and halos in the cell's colour, which keep them legible on textures and across lines."""
-    style: dict[str, Any] = {"fontSize": size.font, "lineHeight": size.line_height, "baseline": "middle"}
-    style |= {"dy": alt.expr("datum.rise"), "aria": False, "tooltip": alt.expr("datum.tip")}
-    wide = style | {"strokeWidth": 5, "strokeJoin": "round"}
-    text = alt.Text(field="lines", type="nominal")
+def words(base: alt.Chart, size: looks.Size) -> alt.Chart:
+    """The lines in a cell."""
+    return base.mark_text(**_letters(size)).encode(text=_LINES, fill=_literal(alt.Fill, "ink"))
+
+
+def halos(base: alt.Chart, size: looks.Size) -> list[alt.Chart]:
+    """The cell's colour about its words, so wide that a texture or a line stops short of them."""
+    wide = _letters(size) | {"strokeWidth": 11, "strokeJoin": "round"}
     colour = {"stroke": _literal(alt.Stroke, "fill"), "fill": _literal(alt.Fill, "fill")}
-    plain = base.transform_filter("datum.value === null").mark_text(**wide).encode(text=text, **colour)
-    coloured = base.transform_filter("datum.value !== null").mark_text(**wide).encode(text=text)
-    top = base.mark_text(**style).encode(text=text, fill=_literal(alt.Fill, "ink"))
-    return [plain, coloured.properties(name="coloured_halo"), top]
+    plain = base.transform_filter("datum.value === null").mark_text(**wide).encode(text=_LINES, **colour)
+    coloured = base.transform_filter("datum.value !== null").mark_text(**wide).encode(text=_LINES)
+    return [plain, coloured.properties(name="coloured_halo")]
+
+
+_LINES = alt.Text(field="lines", type="nominal")
+
+
+def _letters(size: looks.Size) -> dict[str, Any]:
+    style: dict[str, Any] = {"fontSize": size.font, "lineHeight": size.line_height, "baseline": "middle"}
+    return style | {"dy": alt.expr("datum.rise"), "aria": False, "tooltip": alt.expr("datum.tip")}
 
 
 def chosen(size: looks.Size) -> list[alt.Chart]:
@@ -74,19 +83,18 @@ def chosen(size: looks.Size) -> list[alt.Chart]:
     return [wide, _shape(cell, path, strokeWidth=2.5).encode(stroke=alt.value(DARK))]
 
 
-def boundary() -> list[alt.Chart]:
-    """Bands, lines and names of a boundary, of rows as analysis.contours makes them; none without rows."""
+ALONG: dict[str, Any] = {"order": "n:Q", "detail": "shape:N"}
+
+
+def lines() -> list[alt.Chart]:
+    """A boundary's lines and their names, of rows as analysis.contours makes them; none without rows."""
     rows = alt.Chart(alt.NamedData("boundary"))
-    along: dict[str, Any] = {"order": "n:Q", "detail": "shape:N"}
     dash = alt.StrokeDash("beyond:N", scale=alt.Scale(domain=[False, True], range=[[1, 0], [7, 5]]), legend=None)
-    layers = []
-    for kind, opacity in (("90", 0.16), ("50", 0.2)):
-        chosen = rows.transform_filter(f"datum.kind === '{kind}'")
-        layers.append(chosen.mark_line(fill=DARK, fillOpacity=opacity, strokeWidth=0, clip=True).encode(**along))
-    lines = rows.transform_filter("datum.kind === 'line'")
-    layers.append(lines.mark_line(stroke=LIGHT, strokeWidth=5, opacity=0.75, clip=True).encode(**along))
-    layers.append(lines.mark_line(stroke=DARK, strokeWidth=2, clip=True).encode(**along, strokeDash=dash))
-    tags = rows.transform_filter("datum.kind === 'tag'").mark_text(
+    of_lines, of_tags = (rows.transform_filter(f"datum.kind === '{kind}'") for kind in ("line", "tag"))
+    pointer = of_tags.mark_line(stroke=DARK, strokeWidth=0.8, strokeDash=[1, 3], clip=True).encode(**ALONG)
+    casing = of_lines.mark_line(stroke=LIGHT, strokeWidth=5, opacity=0.75, clip=True).encode(**ALONG)
+    drawn = of_lines.mark_line(stroke=DARK, strokeWidth=2, clip=True).encode(**ALONG, strokeDash=dash)
+    tags = of_tags.transform_filter("datum.n === 0").mark_text(
         fontSize=11,
         align=alt.expr("datum.side === 'right' ? 'left' : 'center'"),
         baseline=alt.expr("datum.side === 'right' ? 'middle' : 'bottom'"),
@@ -94,5 +102,17 @@ def boundary() -> list[alt.Chart]:
         dy=alt.expr("datum.side === 'right' ? 0 : -4"),
         aria=False,
     )
-    layers.append(tags.encode(text="label:N"))
-    return [layer.properties(name=f"boundary_{i}") for i, layer in enumerate(layers)]
+    layers = {"pointer": pointer, "casing": casing, "line": drawn, "tag": tags.encode(text="label:N")}
+    return [layer.properties(name=f"boundary_{name}") for name, layer in layers.items()]
+
+
+def bands() -> list[alt.Chart]:
+    """A boundary's bands, which shade what lies under them and hide none of it."""
+    rows = alt.Chart(alt.NamedData("boundary"))
+    return [
+        rows.transform_filter(f"datum.kind === '{kind}'")
+        .mark_line(fill=DARK, fillOpacity=opacity, strokeWidth=0, clip=True)
+        .encode(**ALONG)
+        .properties(name=f"boundary_{kind}")
+        for kind, opacity in (("90", 0.16), ("50", 0.2))
+    ]

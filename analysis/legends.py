@@ -88,7 +88,7 @@ def _censored(runs: pl.DataFrame, several: bool) -> dict[str, str]:
 
 
 def _steps_run(runs: pl.DataFrame) -> str:
-    """The length of the runs that were too short to be judged: "3000 steps"."""
+    """The length of the runs that were too short to be judged: "3,000 steps"."""
     short_ones = runs.filter(pl.col("outcome").is_in(CENSORED))["steps"].drop_nulls()
     low, high = short_ones.min(), short_ones.max()
     if not isinstance(low, int) or not isinstance(high, int):

@@ -11,12 +11,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from analysis import axes, outcomes
 from grok_sweep.collected import read_rows, read_table
-from grok_sweep.store import SweepDir
+from grok_sweep.store import SweepDir, read_jsonl
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,24 @@ def _rows_of_part(label: str, part: Sweep, run_ids: Sequence[str], names: Sequen
     return load_rows(part, names, own).with_columns(pl.format("{}/{}", pl.lit(label), "run_id").alias("run_id"))
 
 
+def load_final_rows(sweep: Sweep, names: Sequence[str], run_ids: Sequence[str]) -> pl.DataFrame:
+    """Rows of final_keys.jsonl, of the runs that have one: columns run_id, step and each of `names`, as load_rows."""
+    schema = {"step": pl.Int64, **dict.fromkeys(names, pl.Float64)}
+    frames = [pl.DataFrame(schema={"run_id": pl.String, **schema})]
+    for run_id in run_ids:
+        file = SweepDir(sweep.path).run(run_id).final_keys_file
+        if file.exists():
+            frames.append(_final_rows(file, schema).select(pl.lit(run_id).alias("run_id"), *schema).sort("step"))
+    return pl.concat(frames)
+
+
+def _final_rows(file: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
+    try:
+        return pl.read_ndjson(file, schema=schema)
+    except pl.exceptions.PolarsError:  # a line that is torn, or being written
+        return pl.DataFrame(read_jsonl(file, strict=False), schema=schema)
+
+
 def stacked(tables: Sequence[pl.DataFrame], otherwise: type[pl.DataType] = pl.Float64) -> pl.DataFrame:
     """The rows of all; what a table has not is null, and a column without values takes the type that others have.
 
@@ -117,4 +136,4 @@ def _no_plan(folder: Path, sweep: SweepDir) -> str:
     inside = sorted(item.parent.name for item in folder.glob("*/plan.jsonl"))
     if inside:
         return f"{expected}; it holds sweeps: name one of them, for example {folder / inside[0]}"
-    return f"{expected}; expected runs/<sweep>, as `python launch.py -m …` makes it"
+    return f"{expected}; expected runs/<sweep>, as `.venv/bin/python launch.py -m …` makes it"

@@ -18,8 +18,11 @@ from analysis.stages.result import BOUNDARIES, MEANINGS, Status
 COLOURS = {"B0": GREY, "B1": "#D55E00", "B2": "#0072B2", "B3": "#009E73"}
 """Okabe and Ito's; the shapes tell them apart as well."""
 SHAPES = {"B0": "circle", "B1": "circle", "B2": "square", "B3": "diamond"}
-OPEN_END = "end of a run that has not come to its next boundary"
-NOT_SEPARABLE = "open: not separable from its neighbour"
+WORDS = {name: f"{name}: {meaning}" for name, meaning in MEANINGS.items()}
+"""Of the boundaries, in the legend."""
+TRIANGLE, CROSS = "triangle-up", "M-1,-1L1,1M-1,1L1,-1"
+FOOT = 14
+"""Pixels between the crosses at the foot of a panel."""
 STEP, HEIGHT, LEAST_WIDTH, PAGE = 11, 260, 420, 840
 """Pixels a run; of a panel; of the title; of panels beside one another."""
 CHARACTER = 7.0
@@ -60,7 +63,8 @@ def stages_figure(name: str, runs: pl.DataFrame, x: str, panels_of: str | None =
         header = alt.Header(title=None, labelFontSize=12, labelFontWeight="bold")
         by_panel = alt.Facet(field="panel", type="nominal", sort=panels, header=header)
         figure = figure.facet(facet=by_panel, columns=beside, spacing=16)
-    return _styled(figure, name, captions.subtitle(runs, settings)[0], max(LEAST_WIDTH, width * beside))
+    sentences = [captions.subtitle(runs, settings)[0], *_key(points, _seeds(runs))]
+    return _styled(figure, name, sentences, max(LEAST_WIDTH, width * beside))
 
 
 def _wrapped(title: str, width: float) -> list[str]:
@@ -71,8 +75,9 @@ def _wrapped(title: str, width: float) -> list[str]:
 def stage_points(runs: pl.DataFrame, x: str, panels_of: str | None = None) -> Iterator[dict[str, Any]]:
     """A point a boundary that a run has, and one where it ended before the next: what the figure is drawn from.
 
-    Keys: x, panel (values as text), place (of the run among those of its x and panel), what (a boundary's meaning, or
-    OPEN_END), steps, low, high, open, tip.
+    Keys: x, panel (values as text), place (of the run among those of its x and panel), what (a boundary, in WORDS),
+    status, steps (of "not yet" the run's last one; of "absent" None), low, high, row (of an absent one, from below),
+    tip.
     """
     seeds = [seed for seed in SEEDS if seed in runs.columns]
     places: dict[tuple[str, str], int] = {}
@@ -91,50 +96,79 @@ def _panel(name: str, value: Any, runs: pl.DataFrame) -> str:
 
 def _points(run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name in BOUNDARIES:
-        step = run[name]
-        if step is None:
-            continue
-        low, high = run[f"{name}_low"], run[f"{name}_high"]
-        said = f"{name}, {MEANINGS[name]}: {steps_text(step)} ({steps_text(round(low))} – {steps_text(round(high))})"
-        yield {
-            "what": MEANINGS[name],
-            "steps": max(step, 1),
-            "low": max(low, 1),
-            "high": max(high, 1),
-            "open": run[f"{name}_status"] == Status.not_separable.value,
-            "tip": f"{run['run_id']}\n{said}",
-        }
-    waiting = [name for name in BOUNDARIES if run[f"{name}_status"] == Status.not_yet.value]
-    if waiting and run["steps"]:
-        said = f"{run['stage']}, {steps_text(run['steps'])} steps; {waiting[0]} not yet"
-        yield {"what": OPEN_END, "steps": run["steps"], "open": False, "tip": f"{run['run_id']}\n{said}"}
+        step, status = run[name], run[f"{name}_status"]
+        point: dict[str, Any] = {"what": WORDS[name], "status": status, "steps": step and max(step, 1)}
+        said = f"{WORDS[name]}, {status}"
+        if step is not None:
+            low, high = run[f"{name}_low"], run[f"{name}_high"]
+            said = f"{WORDS[name]}: {steps_text(step)} ({steps_text(round(low))} – {steps_text(round(high))})"
+            point |= {"low": max(low, 1), "high": max(high, 1)}
+        yield from _shown(run, name, point | {"tip": f"{run['run_id']}\n{said}"})
+
+
+def _shown(run: Mapping[str, Any], name: str, point: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The point, unless it is one of several that the run has not come to: the first of these stands for all."""
+    statuses = {each: run[f"{each}_status"] for each in BOUNDARIES}
+    if point["status"] == Status.not_yet.value:
+        first = next(each for each, status in statuses.items() if status == Status.not_yet.value)
+        if name == first and run["steps"]:
+            yield point | {"steps": run["steps"]}
+        return
+    absent = [each for each, status in statuses.items() if status == Status.absent.value]
+    yield point | ({"row": absent.index(name)} if name in absent else {})
 
 
 def _layers(base: alt.Chart) -> Sequence[alt.Chart]:
-    names = [*(MEANINGS[name] for name in BOUNDARIES), OPEN_END]
-    colours, shapes = [*COLOURS.values(), GREY], [*SHAPES.values(), "triangle-up"]
-    legend = alt.Legend(title=None, orient="bottom", columns=2, symbolSize=60, labelLimit=400)
+    names, colours, shapes = list(WORDS.values()), list(COLOURS.values()), list(SHAPES.values())
+    legend = alt.Legend(title=None, orient="bottom", columns=2, symbolSize=60, labelLimit=400, symbolOpacity=1)
     colour = alt.Color(field="what", type="nominal", scale=alt.Scale(domain=names, range=colours), legend=legend)
     shape = alt.Shape(field="what", type="nominal", scale=alt.Scale(domain=names, range=shapes), legend=legend)
-    scale = alt.Scale(type="log", nice=False, padding=8)
+    scale = alt.Scale(type="log", nice=False, padding=20)
     y = alt.Y(field="steps", type="quantitative", scale=scale, axis=alt.Axis(title="step", format=",d", grid=True))
     bars = base.mark_rule(strokeWidth=1.6).encode(
         y=alt.Y(field="low", type="quantitative", scale=scale), y2=alt.Y2(field="high"), color=colour
     )
     tip = alt.expr("datum.tip")
     inside = alt.Fill(field="what", type="nominal", scale=alt.Scale(domain=names, range=colours), legend=None)
-    filled = base.transform_filter("!datum.open").mark_point(size=34, opacity=1, tooltip=tip)
-    hollow = base.transform_filter("datum.open").mark_point(size=34, opacity=1, fill="white", tooltip=tip)
+    bare = colour.legend(None)
+
+    def points(status: Status, **style: Any) -> alt.Chart:
+        these = base.transform_filter(f"datum.status === '{status.value}'")
+        return these.mark_point(**{"size": 34, "opacity": 1, "tooltip": tip} | style)
+
+    foot = alt.Y(value=alt.expr(f"{HEIGHT - 8} - {FOOT} * datum.row"))
     return [
         bars.transform_filter("isValid(datum.low)"),
-        filled.encode(y=y, color=colour, shape=shape, fill=inside),
-        hollow.encode(y=y, color=colour, shape=shape),
+        points(Status.found).encode(y=y, color=colour, shape=shape, fill=inside),
+        points(Status.not_separable, fill="white").encode(y=y, color=bare, shape=shape.legend(None)),
+        points(Status.not_yet, shape=TRIANGLE).encode(y=y, color=bare, fill=inside),
+        points(Status.absent, shape=CROSS, strokeWidth=1.6).encode(y=foot, color=bare),
     ]
 
 
-def _styled(figure: Any, name: str, fixed: str, width: float) -> Any:
-    says = f"Boundaries of the stages by rule, with 90 % intervals; {NOT_SEPARABLE}."
-    lines = [line for sentence in (fixed, says) for line in textwrap.wrap(sentence, int(width / 5.6))]
+def _key(points: Sequence[Mapping[str, Any]], seeds: str) -> list[str]:
+    """What a column is, and what the marks mean: those alone that are there."""
+    found = {point["status"] for point in points}
+    marks = {
+        Status.found: "filled: found, with its 90 % interval",
+        Status.not_separable: "open: not separable from its neighbour",
+        Status.not_yet: "triangle at a run's last step: not yet, it ended before the boundary of that colour",
+        Status.absent: "cross at the foot: absent, the run came further without it",
+    }
+    said = "; ".join(text for status, text in marks.items() if status.value in found)
+    return [
+        f"Every column of marks is a run{seeds}.",
+        f"Boundaries of its stages, by rule. {said[:1].upper()}{said[1:]}.",
+    ]
+
+
+def _seeds(runs: pl.DataFrame) -> str:
+    seeds = [name for name in reversed(SEEDS) if name in runs.columns and runs[name].n_unique() > 1]
+    return f"; those of one setting stand side by side, by seed ({captions.listed(runs, seeds[0])})" if seeds else ""
+
+
+def _styled(figure: Any, name: str, sentences: Sequence[str], width: float) -> Any:
+    lines = [line for sentence in sentences for line in textwrap.wrap(sentence, int(width / 5.6))]
     head = f"{captions.printable(name)}: stages"
     title = alt.TitleParams(text=head, subtitle=lines, anchor="start", fontSize=16, subtitleFontSize=11, offset=14)
     return (

@@ -12,7 +12,7 @@ from analysis import findings
 from analysis.captions import printable
 from analysis.findings import Findings
 from analysis.sweep import draw, require_writable, table
-from analysis.sweep_map import SweepMap, map_of
+from analysis.sweep_map import MOST_RUNS_AT_A_STEP, SweepMap, map_of
 
 MORE = {"stages": "--stages (of every run)", "alarms": "--alarms (which measure sees grokking coming)"}
 
@@ -50,14 +50,16 @@ def add(commands: Any) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="what the figures show: phase, phase_scale_free, t_train, t_test, t_novel, delay, share, or a measure "
-        "as final.test_loss, min.test_loss, max.test_loss, at.test_loss; may be given several times",
+        help="what the figures show: phase, phase_scale_free, t_train, t_test, t_novel, grok_delay, "
+        "share_generalised, or a measure as final.test_loss, min.test_loss, max.test_loss, at.test_loss; may be "
+        "given several times",
     )
     parser.add_argument(
         "--at",
         metavar="STEP",
         type=int,
-        help="the step at which at.<measure> is taken; default: the smallest last step of the runs that are done",
+        help="the step at which at.<measure> is taken; default: the smallest last step of the runs that are done, "
+        f"and none above {MOST_RUNS_AT_A_STEP:,} runs",
     )
     parser.add_argument("--stages", action="store_true", help="the stages of every run: bands, figure, stages.csv")
     parser.add_argument(

@@ -87,7 +87,7 @@ def figure(drawn: Drawing) -> diagram.Spec:
         marks = places.marks(grid, cells, painted, colour.scale)
         maps.append(diagram.fill(template, colour, grid, marks, max(grid.width + 80, 280), tags))
         seen[key] = {paint["look"] for paint in painted}
-    sentences = [*_slice(drawn), *captions.subtitle(runs, found.names), *([contours.NOTE] if lines else [])]
+    sentences = [*_slice(drawn), *captions.subtitle(runs, found.names), *contours.note(lines)]
     return diagram.figure(f"{found.title}: {_of_what(drawn)}", sentences, maps, _legend(drawn, runs, seen), lines)
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from analysis import axes, captions, curves, measured
 from analysis.cells import cells
 from analysis.contours import Contour
-from analysis.load import Sweep, load_rows, load_sweep
+from analysis.load import Sweep, load_final_rows, load_rows, load_sweep
 
 MOST_RUNS_AT_A_STEP = 2000
 """Of more runs measures are taken at a common step only where one is asked for: it takes every row of every run."""
@@ -133,5 +133,7 @@ def _thinned_rows(sweep: Sweep, runs: pl.DataFrame, table: pl.DataFrame) -> pl.D
     logged = set(runs.filter(pl.col("steps").is_not_null())["run_id"])
     runs_of = [[run_id for run_id in ids if run_id in logged] for ids in table["run_ids"].to_list()]
     n_points, n_runs = curves.budget(sum(map(len, runs_of)))
-    rows = load_rows(sweep, [*curves.CURVES, "key_freqs"], curves.drawn(runs_of, n_runs))
-    return curves.thinned(rows, n_points)
+    drawn = curves.drawn(runs_of, n_runs)
+    rows = load_rows(sweep, [*curves.LOGGED, "key_freqs"], drawn)
+    final = load_final_rows(sweep, curves.HINDSIGHT, drawn)
+    return curves.joined(curves.thinned(rows, n_points), curves.thinned(final, n_points))

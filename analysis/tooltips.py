@@ -39,7 +39,7 @@ def _titled(name: str) -> str:
 
 
 def _spread(cell: Cell, name: str) -> str:
-    """Median with quartiles; "> 3000, quartiles 700 to > 3000, 2 of 3 censored"."""
+    """Median with quartiles; "> 3,000, quartiles 700 to > 3,000, 2 of 3 censored"."""
     if not cell[f"{name}_n"]:
         return ""
     text, n, censored = cell[f"{name}_median_text"], cell[f"{name}_n"], cell[f"{name}_n_censored"]
@@ -73,4 +73,5 @@ def seed_text(run: Mapping[str, Any]) -> str:
 def bracket(run: Mapping[str, Any], name: str) -> str:
     """900 (after 875): the first row above the threshold, and the last one below it."""
     below = run[f"{name}_below"]
-    return f"{run[name]}" if below is None else f"{run[name]} (after {below})"
+    step = steps_text(run[name])
+    return step if below is None else f"{step} (after {steps_text(below)})"

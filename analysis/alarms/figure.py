@@ -35,12 +35,10 @@ WIDTHS = (250, 88)
 """Of the panel of gains and of the others, in pixels."""
 STEP, NARROW_STEP = 21, 16
 """Height of a row, in pixels; the narrow one with more than twenty, so that they fit on a printed page."""
-FACTORS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1 / 1.4, 1, 1.4, 2, 3, 4, 8)
+WIDE = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, 32)
+FINE = (0.4, 0.5, 0.6, 0.7, 0.8, 1, 1.2, 1.5, 2, 2.5)
+"""Ticks of the gain: the fine ones within a factor of five."""
 PALE = 0.35
-KEY = (
-    f"On grey: baselines. Dashed: {MOST_FALSE:.0%}, which thresholds allow on other cells and other seeds; hindsight "
-    "measures. Grey bar: undecided alarms. Pale: too few."
-)
 
 
 def figure(ranking: Ranking, name: str) -> alt.HConcatChart:
@@ -53,7 +51,7 @@ def figure(ranking: Ranking, name: str) -> alt.HConcatChart:
         ValueError: there is nothing to draw, for no run could be watched.
     """
     if not ranking.table.height:
-        raise ValueError(f"no alarms to draw: {sentences(ranking)[-1]}")
+        raise ValueError(f"no alarms to draw: {sentences(ranking)[0]}")
     rows: list[dict[str, Any]] = [_mark(row) for row in ranking.table.to_dicts()]
     base = alt.Chart(alt.Data(values=rows)).encode(
         opacity=alt.Opacity("opacity", type="quantitative", scale=None, legend=None),
@@ -66,12 +64,30 @@ def figure(ranking: Ranking, name: str) -> alt.HConcatChart:
     )
     panels = [
         _gains(named, rows),
-        _shares(bare, "detection", ["detected before T", "of events"]),
-        _shares(bare, "too_early", ["over 3x too early", "of events"]),
+        _shares(bare, "detection", ["detected before T", "% of events"]),
+        _shares(bare, "too_early", ["over 3x too early", "% of events"]),
         _false_alarms(bare),
     ]
     whole = alt.hconcat(*panels, spacing=22).resolve_scale(y="shared")
-    return _styled(whole, ranking, name)
+    return _styled(whole, [*sentences(ranking), _key(rows)], name)
+
+
+def _key(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the marks mean: those alone that these rows have."""
+    marks = {
+        "Points: means, with 90 % intervals": True,
+        "on grey: baselines": any(row["band"] for row in rows),
+        "upright |: the gain if undecided alarms were not false": _any_apart(rows, "factor_lenient", "factor"),
+        f"dashed upright: {MOST_FALSE:.0%} false alarms, as thresholds allow on other cells and other seeds": True,
+        "grey bar: undecided alarms": _any_apart(rows, "false_alarms_decided", "false_alarms"),
+        "dashed intervals: measures of hindsight": any(row["dashed"] for row in rows),
+        "pale: too few runs": any(row["opacity"] < 1 for row in rows),
+    }
+    return "; ".join(text for text, is_there in marks.items() if is_there) + "."
+
+
+def _any_apart(rows: Sequence[Mapping[str, Any]], one: str, other: str) -> bool:
+    return any(row[one] is not None and row[one] != row[other] for row in rows)
 
 
 TIPS = {
@@ -124,8 +140,8 @@ def _gains(base: alt.Chart, rows: Sequence[Mapping[str, Any]]) -> Any:
     values = [row[field] for row in rows for field in fields if row[field] is not None]
     low, high = min([0.7, *values]) / 1.05, max([1.4, *values]) * 1.05
     axis = alt.Axis(
-        title=["gain: times as early as the best baseline", "mean, 90 % interval; | were undecided alarms not false"],
-        values=[f for f in FACTORS if low <= f <= high],
+        title=["gain: times as early as", "the best baseline"],
+        values=[f for f in (FINE if high / low < 5 else WIDE) if low <= f <= high],
         labelExpr="'×' + format(datum.value, '.2~g')",
         grid=True,
     )
@@ -150,7 +166,7 @@ def _shares(base: alt.Chart, number: str, title: list[str]) -> Any:
 
 def _false_alarms(base: alt.Chart) -> Any:
     """A bar from "undecided alarms are not false" to "are false", and an interval around both."""
-    x = _share("false_alarms", ["false alarms", "of runs without it"])
+    x = _share("false_alarms", ["false alarms", "% of runs without it"])
     bar = base.mark_bar(height=7, color=GREY)
     layers = [
         _line(base, MOST_FALSE, [4, 3]),
@@ -168,7 +184,7 @@ def _line(base: alt.Chart, at: float, dash: list[int]) -> alt.Chart:
 
 
 def _share(field: str, title: list[str]) -> alt.X:
-    axis = alt.Axis(title=title, format="%", values=[0, 0.5, 1])
+    axis = alt.Axis(title=title, labelExpr="format(100 * datum.value, 'd')", values=[0, 0.5, 1], labelFlush=False)
     return alt.X(field, type="quantitative", scale=alt.Scale(domain=[0, 1], nice=False), axis=axis)
 
 
@@ -199,8 +215,8 @@ def _colour(legend: alt.Legend | None) -> alt.Color:
     return colour if legend is None else colour.legend(legend)
 
 
-def _styled(whole: alt.HConcatChart, ranking: Ranking, name: str) -> alt.HConcatChart:
-    lines = [line for sentence in [*sentences(ranking), KEY] for line in textwrap.wrap(sentence, 120)]
+def _styled(whole: alt.HConcatChart, told: Sequence[str], name: str) -> alt.HConcatChart:
+    lines = [line for sentence in told for line in textwrap.wrap(sentence, 128)]
     head = f"{captions.printable(name)}: which measure sees grokking coming"
     title = alt.TitleParams(text=head, subtitle=lines, anchor="start", fontSize=16, subtitleFontSize=11, offset=14)
     return (

@@ -25,19 +25,20 @@ def text(ranking: Ranking) -> list[str]:
 
 
 def sentences(ranking: Ranking) -> list[str]:
-    """How many runs were watched for what, which were left out, and what was found."""
+    """What was found, how many runs were watched for what, and which were left out."""
     found = ranking.choice.watched
     n_cells, *n_seeds = found.n_labels
     lines = [
+        _conclusion(ranking),
         f"{found.n_events} runs with the event, {found.n_non_events} without; {_count(n_cells, 'cell')}, "
         f"{' x '.join(str(n) for n in n_seeds)} seed{'' if n_seeds == [1] else 's'}. "
-        f"Event T: accuracy on novel test pairs stays at {ACCURACY:g} or more for two logs."
+        f"Event T: accuracy on novel test pairs stays at {ACCURACY:g} or more for two logs.",
     ]
     if n := ranking.choice.n_by_test_acc:
         lines.append(f"{_count(n, 'run')} without novel pairs: their event is that of all test pairs.")
     if left := ranking.choice.left_out:
         lines.append("Left out: " + "; ".join(f"{n} {why}" for why, n in left.items()) + ".")
-    return [*lines, _conclusion(ranking)]
+    return lines
 
 
 def _conclusion(ranking: Ranking) -> str:
@@ -49,9 +50,10 @@ def _conclusion(ranking: Ranking) -> str:
     partly = [
         row["measure"] for row in rows if row["measure"] not in ahead and any(says(row, g) == ADDS for g in GAINS)
     ]
-    lines = [f"Earlier than {best}, of {len(rows)} ranked: {', '.join(ahead) or 'none'}."]
+    told = f"surely earlier than {best}, the best baseline"
+    lines = [f"{', '.join(ahead)}: {told}." if ahead else f"No measure of {len(rows)} is {told}."]
     if partly:
-        lines.append(f"Only by some ways of counting undecided and too early alarms: {', '.join(partly)}.")
+        lines.append(f"By some ways of counting undecided and too early alarms, not by all: {', '.join(partly)}.")
     return " ".join(lines)
 
 

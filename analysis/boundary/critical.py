@@ -73,7 +73,7 @@ def _row(found: Events, y: float, fastest: float) -> tuple[Any, ...]:
     here = found.other == y
     n = len(set(found.frac[here & np.isfinite(found.upper) & (found.upper > fastest)].tolist()))
     if n < FEWEST:
-        return (*[None] * 4, f"not identified: train fractions with a timed event: {n}, {FEWEST} are needed")
+        return (*[None] * 4, _too_few(fastest))
     curve = profile(found, y, fastest, COARSE)
     if curve.fall[0] > curve.threshold(EXCLUDED_AT) / 2:
         curve = profile(found, y, fastest)
@@ -81,6 +81,10 @@ def _row(found: Events, y: float, fastest: float) -> tuple[Any, ...]:
         return (*[None] * 4, "not identified: a power law without a critical fraction fits too")
     best = int(curve.fall.argmin())
     return (float(curve.f_c[best]), *curve.interval(INTERVAL), float(curve.gamma[best]), "identified")
+
+
+def _too_few(fastest: float) -> str:
+    return f"not identified: fewer than {FEWEST} train fractions where a run got there in more than {fastest:,} steps"
 
 
 def profile(found: Events, y: float, fastest: float = 1.0, n: int = GRID) -> Profile:

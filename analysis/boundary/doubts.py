@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,7 @@ class Sample:
         fastest: steps; shorter times count as "at most that".
         upper, frac, other: [n_run], of `events`.
         timed: [n_run], True where the time itself is known.
+        named: [n_run], of `events`.
         seeds: [n_run, n_seed].
     """
 
@@ -42,6 +44,7 @@ class Sample:
     other: Array
     timed: NDArray[np.bool_]
     seeds: Array
+    named: Sequence[str]
 
     @staticmethod
     def of(found: Events, fastest: int) -> Sample:
@@ -56,6 +59,7 @@ class Sample:
             other=found.other[used],
             timed=np.isfinite(upper) & (upper > fastest),
             seeds=seeds[:, seeds.any(axis=0)],
+            named=[name for name, is_used in zip(found.named, used, strict=True) if is_used],
         )
 
 
@@ -69,8 +73,8 @@ def doubts(sample: Sample, design: Design | None, fit: Posterior | None, table: 
     fast = int((sample.upper <= sample.fastest).sum())
     if fast:
         notes.append(
-            f"{fast} runs that took at most {sample.fastest} steps enter as that: far from the boundary, time does "
-            "not fall with train fraction as it does near it"
+            f"{fast} runs got there within {sample.fastest:,} steps, and that is all that the fit is told of them: "
+            "far from the boundary, time does not fall with train fraction as it does near it"
         )
     if sample.seeds.shape[1] == 1:
         notes.append("one seed: how much seeds differ is assumed (standard deviation of ln t about 0.4), not seen")
@@ -104,8 +108,8 @@ def _strays(sample: Sample, straight: Straight) -> list[str]:
     follows = on_curve(sample.times, np.hstack([straight.rows, sample.seeds]), straight.mode.theta)
     found = np.flatnonzero(follows < 0.5)
     names = [
-        f"{sample.events.name} {sample.other[i]:g}, frac_train {sample.frac[i]:g} "
-        + (f"({sample.upper[i]:.0f} steps)" if np.isfinite(sample.upper[i]) else "(not within the run)")
+        f"{sample.events.name} {sample.other[i]:g}, frac_train {sample.frac[i]:g}{sample.named[i]} "
+        + (f"({sample.upper[i]:,.0f} steps)" if np.isfinite(sample.upper[i]) else "(not within its steps)")
         for i in found[:NAMED]
     ]
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
@@ -130,7 +134,7 @@ def _bend(sample: Sample, design: Design, straight: Straight) -> list[str]:
     way = "flattens" if bend > 0 else "steepens"
     return [
         f"ln {sample.events.event} {way} with train fraction ({bend:+.1f} standard deviations from a straight line): "
-        "trust the brackets before the bands"
+        "trust the fractions between which all seeds change before the bands"
     ]
 
 
@@ -139,7 +143,6 @@ def _missed(found: Events, table: pl.DataFrame) -> list[str]:
     here = table.filter(pl.col("budget") <= found.run_budget, pl.col("f_50").is_not_null())
     apart = (pl.col("high_90") < pl.col("bracket_low")) | (pl.col("low_90") > pl.col("bracket_high"))
     rows = here.filter(apart).select(found.name, "budget").iter_rows()
-    where = ", ".join(f"{y:g} ({budget} steps)" for y, budget in rows)
-    return (
-        [f"the 90 % band misses the bracket at {found.name} {where}: the curve does not fit there"] if where else []
-    )
+    where = ", ".join(f"{y:g} ({budget:,} steps)" for y, budget in rows)
+    missed = f"the 90 % band misses the fractions between which all seeds change at {found.name} {where}"
+    return [f"{missed}: the curve does not fit there"] if where else []

@@ -16,6 +16,7 @@ from analysis import axes
 from analysis.axes import FRAC_TRAIN, WEIGHT_DECAY
 from analysis.boundary.likelihood import Array
 from analysis.cells import time_of
+from analysis.tooltips import seed_text
 
 EVENTS = ("t_test", "t_novel", "t_train")
 ALLOWED = (*axes.SEEDS, "n_steps", "steps", FRAC_TRAIN)
@@ -35,6 +36,7 @@ class Events:
             the columns are those of both.
         run_budget: most steps run.
         left_out: runs without a time, by reason.
+        named: [n_run], ", seed 1, run 3fa9c1d20b7e"; as much of it as the table has.
     """
 
     event: str
@@ -46,6 +48,7 @@ class Events:
     seeds: Array
     run_budget: int
     left_out: Mapping[str, int]
+    named: Sequence[str]
 
     @property
     def name(self) -> str:
@@ -99,6 +102,7 @@ def events(runs: pl.DataFrame, event: str = "t_test", y: str | None = None, swep
         seeds=_seeds(rows),
         run_budget=int(rows["steps"].cast(pl.Int64).max() or 0),  # pyright: ignore[reportArgumentType]
         left_out=dict(left_out),
+        named=[_named(run) for run in rows.select(_naming(rows)).iter_rows(named=True)],
     )
 
 
@@ -126,6 +130,15 @@ def _interval(run: Mapping[str, Any], event: str) -> tuple[float, float]:
         return float(run["steps"]), math.inf
     below = run[f"{event}_below"]
     return 0.0 if below is None else float(below), float(run[event])
+
+
+def _naming(rows: pl.DataFrame) -> list[str]:
+    return [name for name in ("run_id", *axes.SEEDS) if name in rows.columns]
+
+
+def _named(run: Mapping[str, Any]) -> str:
+    seed = seed_text(run).rstrip(", ")
+    return "".join(f", {part}" for part in (seed, f"run {run['run_id']}" if "run_id" in run else "") if part)
 
 
 # --- which settings -----------------------------------------------------------------------------------------

@@ -92,12 +92,12 @@ def _why_no_fit(sample: Sample) -> str:
     if len(distinct(sample.frac)) < 2:
         return "one train fraction"
     if not np.isfinite(sample.upper).any():
-        return f"no run got there within {found.run_budget} steps"
+        return f"no run got there within {found.run_budget:,} steps"
     if fast == len(sample.upper):
-        return f"every run got there within {sample.fastest} steps"
+        return f"every run got there within {sample.fastest:,} steps"
     n, needed = int(sample.timed.sum()), len(Design.of(sample.frac, sample.other).terms) + MORE_EVENTS
     if n < needed:
-        after = f" after more than {sample.fastest} steps" if fast else ""
+        after = f" after more than {sample.fastest:,} steps" if fast else ""
         return f"too few events: {n} runs got there{after}, {needed} are needed"
     return "" if len(distinct(sample.frac[sample.timed])) > 1 else "events at one train fraction only"
 

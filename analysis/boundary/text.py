@@ -13,7 +13,9 @@ from analysis.boundary.fitted import Boundary
 NOTHING = "-"
 ROWS = 60
 """Most rows of text; the table has them all."""
-HEADS = ("steps", "f_50", "50 %", "90 %", "bracket", "")
+HEADS = ("within steps", "f_50", "50 % band", "90 % band", "all seeds change between", "")
+
+CHANGE = "all seeds change between: up to the first fraction no seed gets there in time, from the second on all do"
 
 
 def lines(boundary: Boundary) -> list[str]:
@@ -21,20 +23,33 @@ def lines(boundary: Boundary) -> list[str]:
     found = boundary.events
     if boundary.reason and boundary.table["bracket_low"].null_count() == boundary.table.height:
         return [f"boundary in train fraction: not identified: {boundary.reason}", *boundary.notes]
-    title = f"train fraction at which half of the seeds reach {found.event} (f_50), by budget of steps"
-    shown = boundary.table.head(ROWS)
-    rows = [_cells(row, found.name, found.run_budget) for row in shown.iter_rows(named=True)]
-    more = boundary.table.height - shown.height
+    title = f"f_50: the train fraction at which half of the seeds reach {found.event} within so many steps, as fitted"
+    nothing = boundary.table["f_50"].is_null() & boundary.table["bracket_low"].is_null()
+    known, unknown = boundary.table.filter(~nothing), boundary.table.filter(nothing)
+    rows = [_cells(row, found.name, found.run_budget) for row in known.head(ROWS).iter_rows(named=True)]
+    more = known.height - len(rows)
     rest = [f"… and {more} more rows"] if more else []
-    return [title, *aligned([[found.name, *HEADS], *rows]), *rest, *boundary.notes]
+    without = [
+        f"{status} at {found.name} {', '.join(f'{y:g}' for y in of_status[found.name])} within {budget:,} steps"
+        for (status, budget), of_status in unknown.group_by("status", "budget", maintain_order=True)
+    ]
+    key = [CHANGE] if known["bracket_low"].drop_nulls().len() else []
+    return [title, *(aligned([[found.name, *HEADS], *rows]) if rows else []), *rest, *key, *without, *boundary.notes]
 
 
 def _cells(row: Mapping[str, Any], name: str, run_budget: int) -> list[str]:
-    steps = f"{row['budget']}{' (not run)' if row['budget'] > run_budget else ''}"
     f_50 = NOTHING if row["f_50"] is None else f"{row['f_50']:.3f}"
     spans = [_span(row[f"low_{end}"], row[f"high_{end}"], 3) for end in ("50", "90")]
-    status = row["status"] if row["f_50"] is None else "extrapolated" if row["extrapolated"] else ""
-    return [f"{row[name]:g}", steps, f_50, *spans, _span(row["bracket_low"], row["bracket_high"], None), status]
+    beyond = "more steps than were run" if row["budget"] > run_budget else "outside the fractions swept"
+    status = row["status"] if row["f_50"] is None else beyond if row["extrapolated"] else ""
+    return [
+        f"{row[name]:g}",
+        f"{row['budget']:,}",
+        f_50,
+        *spans,
+        _span(row["bracket_low"], row["bracket_high"], None),
+        status,
+    ]
 
 
 def _span(low: float | None, high: float | None, digits: int | None) -> str:
@@ -44,16 +59,16 @@ def _span(low: float | None, high: float | None, digits: int | None) -> str:
 
 
 def critical_lines(table: pl.DataFrame) -> list[str]:
-    """Critical fractions, as `critical_fractions` gives them."""
+    """Critical fractions, as `critical_fractions` gives them: those identified, and why the others are not."""
     name = table.columns[0]
+    known, unknown = table.filter(pl.col("f_c").is_not_null()), table.filter(pl.col("f_c").is_null())
     rows = [
-        [
-            f"{row[name]:g}",
-            NOTHING if row["f_c"] is None else f"{row['f_c']:.3f}",
-            _span(row["low_90"], row["high_90"], 3),
-            row["status"] if row["f_c"] is None else "",
-        ]
-        for row in table.iter_rows(named=True)
+        [f"{row[name]:g}", f"{row['f_c']:.3f}", _span(row["low_90"], row["high_90"], 3)]
+        for row in known.iter_rows(named=True)
     ]
-    title = "critical train fraction f_c of ln t = A - gamma ln(f - f_c)"
-    return [title, *aligned([[name, "f_c", "90 %", ""], *rows])]
+    without = []
+    for (status,), of_status in unknown.group_by("status", maintain_order=True):
+        what, _, why = str(status).partition(": ")
+        without.append(f"{what} at {name} {', '.join(f'{y:g}' for y in of_status[name])}: {why}")
+    title = "critical train fraction f_c of ln t = A - gamma ln(f - f_c), below which no time is long enough"
+    return [title, *(aligned([[name, "f_c", "90 %"], *rows]) if rows else []), *without]

@@ -60,8 +60,8 @@ KINDS = (
     "of the final network, known only in hindsight, are dashed and end in _final."
 )
 NO_HINDSIGHT = (
-    "Measures with the final key frequencies (_final) are not drawn: python -m grok_sweep measure takes them, from "
-    "snapshots or by training the run once more."
+    "Measures with the final key frequencies (_final) are not drawn: .venv/bin/python -m grok_sweep measure takes "
+    "them, from snapshots or by training the run once more."
 )
 
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from analysis import labels
+
 UP_TO_TWELVE = (
     "no",
     "one",
@@ -24,17 +26,14 @@ UP_TO_TWELVE = (
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """2.53e-7, 0.871, 878, – where there is none."""
+    """2.53e-7, 0.871, 878, 12,500, – where there is none."""
     if value is None:
         return "–"
     if isinstance(value, bool | str):
         return str(value)
     if isinstance(value, int) or (value == int(value) and abs(value) < 1e15 if math.isfinite(value) else False):
         return steps(int(value))
-    if not 1e-3 <= abs(value) < 1e5:
-        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-        return f"{mantissa}e{int(exponent)}" if exponent else str(value)
-    return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return labels.number(value, digits)
 
 
 def setting(value: Any) -> str:
@@ -57,7 +56,7 @@ def setting(value: Any) -> str:
 
 def steps(n: int) -> str:
     """525, 7,079."""
-    return f"{n:,}"
+    return labels.steps_text(n)
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:

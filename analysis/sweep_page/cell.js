@@ -1,4 +1,5 @@
 // The cell that was clicked: its runs as a table, their curves, the command that trains one of them alone.
+const HINT = "Click a cell to see its runs and their curves; or go there by the arrow keys, and to them by Enter.";
 const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
 
 function placeOf(cell) {
@@ -8,7 +9,8 @@ function placeOf(cell) {
 
 function step(event) { // by arrow keys from cell to cell
   const by = arrows[event.key];
-  if (!by || !["left-map", "right-map"].includes(event.currentTarget.id)) return;
+  if (event.key === "Enter" && chosen.cell) return show("cell");
+  if (!by) return;
   event.preventDefault();
   let [i, j] = chosen.cell && placeOf(+chosen.cell) || [-by[0], -by[1]];
   for (let n = 0; n < 200; n++) {
@@ -22,7 +24,7 @@ async function drawCell() {
   await Promise.all(Object.values(views).map(view =>
     view.data("chosen", place ? [{ i: place[0], j: place[1] }] : []).runAsync()));
   at("cell").hidden = !cell;
-  at("hint").hidden = !!cell;
+  at("hint").textContent = HINT + (cell ? " Those of the framed cell stand below the maps." : "");
   if (!cell) return;
   const where = page.settings.map((each, n) => `${each.title} ${each.texts[cell.at[n]]}`).join(", ");
   const n = cell.runs.length;
@@ -77,6 +79,7 @@ function curvesOf(runs, isLog) {
   const has = name => rows.some(row => !["", "x"].includes(row[head.indexOf(name)]));
   panels.concat = panels.concat.filter(panel => page.panels[panel.title].some(has));
   panels.columns = Math.max(1, Math.min(3, Math.floor(innerWidth / 460)));
+  panels.concat.forEach(panel => setTicks(panel, rows, head));
   if (!bands.some(band => band.shown)) panels.concat.forEach(panel => panel.layer.shift());
   spec.vconcat = bands.length ? [strip, panels] : [panels];
   spec.data.values = [page.curve_head, ...rows.map(row => row.join(","))].join("\n");
@@ -84,6 +87,19 @@ function curvesOf(runs, isLog) {
   spec.params.find(each => each.name === "run").value = one && runs.length > 1 ? one.label : "";
   setSteps(spec, isLog);
   return spec;
+}
+
+function setTicks(panel, rows, head) { // of a logarithmic axis of values: as many as there is room for
+  const y = panel.layer.find(layer => layer.encoding.y?.scale?.type === "log")?.encoding.y;
+  const columns = page.panels[panel.title].map(name => head.indexOf(name));
+  const logs = rows.flatMap(row => columns.map(n => Math.log10(row[n]))).filter(Number.isFinite);
+  if (!y || !logs.length) return;
+  const [low, high] = [Math.min, Math.max].map(end => logs.reduce((a, b) => end(a, b)));
+  const every = Math.ceil((high - low) / 9) || 1, ticks = [];
+  const between = high - low > 2 ? [1] : high - low > 1 ? [1, 2, 5] : [1, 1.5, 2, 3, 5, 7];
+  for (let k = Math.floor(low / every) * every; k <= high; k += every)
+    ticks.push(...between.map(each => each * 10 ** k).filter(at => at >= 10 ** low && at <= 10 ** high));
+  y.axis.values = ticks;
 }
 
 function setSteps(node, isLog) { // every axis of steps in a specification
@@ -117,6 +133,7 @@ async function drawPending() {
 }
 
 for (const [id, spec] of Object.entries(page.sections)) vegaEmbed(at(id), spec, page.embed).catch(console.error);
+at("back").onclick = () => show("overview");
 ["left-map", "right-map"].forEach(id => at(id).addEventListener("keydown", step));
 addEventListener("hashchange", () => location.reload()); // another view's address was pasted
 redraw(drawAll);

@@ -59,8 +59,8 @@ function colourChoosers(side) {
     const those = page.colours.filter(each => each.of === of);
     choose({ [side]: (those.find(each => each.how === now?.how) ?? those[0])?.key ?? "" });
   })];
-  if (ways.length)
-    boxes.push(chooser("taken", ways.map(each => [each.key, each.how]), now.key, key => choose({ [side]: key })));
+  const taken = ways.map(each => [each.key, `${each.key.split(".")[0]}: ${each.how}`]);
+  if (ways.length) boxes.push(chooser("taken", taken, now.key, key => choose({ [side]: key })));
   at(side + "-choices").replaceChildren(...boxes);
 }
 

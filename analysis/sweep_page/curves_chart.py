@@ -15,22 +15,25 @@ from analysis.diagram import CONFIG, SHORT_NUMBER, Spec, bare
 from analysis.looks import GREY
 
 WIDTH, HEIGHT, STRIP = 380, 190, 16
+GRID: dict[str, Any] = {"grid": True, "gridColor": "#eeeeee"}
 COLUMNS = 3
 BLUE, RED, PINK, GREEN, ORANGE, SKY = "#0072B2", "#D55E00", "#AA4499", "#009E73", "#C98500", "#56B4E9"
 STYLES: dict[str, tuple[str, list[int]]] = {
     "train_loss": (BLUE, [1, 0]),
     "test_loss": (RED, [1, 0]),
-    "novel_loss": (PINK, [5, 3]),
+    "novel_loss": (PINK, [2, 2]),
     "train_acc": (BLUE, [1, 0]),
     "test_acc": (RED, [1, 0]),
-    "novel_acc": (PINK, [5, 3]),
+    "novel_acc": (PINK, [2, 2]),
     "restricted_loss": (GREEN, [1, 0]),
-    "excluded_loss": (ORANGE, [5, 3]),
+    "excluded_loss": (ORANGE, [1, 0]),
+    "restricted_loss_final": (GREEN, [6, 4]),
+    "excluded_loss_final": (ORANGE, [6, 4]),
     "gini_W_E": (BLUE, [1, 0]),
-    "gini_W_L": (RED, [5, 3]),
+    "gini_W_L": (RED, [2, 2]),
     "sum_sq_weights": ("#444444", [1, 0]),
 }
-"""Colour and dash of each curve: told apart by colour-blind readers, and on a grey print by the dash."""
+"""Colour and dash of each curve: told apart by colour-blind readers. Dashed is what is known only in hindsight."""
 STAGES = {
     "memorization": "#F6D9C8",
     "memorization so far": "#F6D9C8",
@@ -72,7 +75,7 @@ def curve_spec(
 
 
 def _steps(field: str = "step", **more: Any) -> alt.X:
-    return alt.X(field=field, type="quantitative", title="step", axis=alt.Axis(format="~s"), **more)
+    return alt.X(field=field, type="quantitative", title="step", axis=alt.Axis(format=",d", **GRID), **more)
 
 
 def _strip(colours: alt.Scale) -> alt.Chart:
@@ -84,7 +87,9 @@ def _strip(colours: alt.Scale) -> alt.Chart:
             x=_steps("from"),
             x2="to:Q",
             y=alt.Y("run:N", title=None, sort=None),
-            color=alt.Color("stage:N", scale=colours, sort=None, legend=alt.Legend(title="stage", orient="top")),
+            color=alt.Color(
+                "stage:N", scale=colours, sort=None, legend=alt.Legend(title="stage", orient="top", labelLimit=260)
+            ),
             tooltip=["run:N", "stage:N", "from:Q", "to:Q"],
         )
         .properties(width=WIDTH * 2, height={"step": STRIP}, title="Stages")
@@ -101,7 +106,10 @@ def _panel(title: str, scale: str, names: Sequence[str], bands: alt.Scale, accur
         .encode(
             x=_steps(),
             y=alt.Y(
-                "value:Q", title=None, scale=_scale(scale, title), axis=alt.Axis(tickCount=5, labelExpr=SHORT_NUMBER)
+                "value:Q",
+                title=None,
+                scale=_scale(scale, title),
+                axis=alt.Axis(tickCount=6, labelExpr=SHORT_NUMBER, **GRID),
             ),
             detail="run:N",
             color=alt.Color(

@@ -60,7 +60,7 @@ function filled(of) { // as diagram.fill does
 
 function titled(map, of, lines) {
   const slice = others().map(each => `at ${each.title} ${chosen[each.name]}`).join(", ");
-  const notes = [...of.notes, slice, lines.length ? page.boundary_note : ""].filter(Boolean);
+  const notes = [...of.notes, slice].filter(Boolean);
   const n = Math.floor(Math.max(map.width, 460) / 5.6);
   const wrapped = notes.flatMap(note => note.match(new RegExp(`.{1,${n}}(?:\\s|$)|.{${n}}`, "g")));
   Object.assign(map.title, { text: of.title, subtitle: wrapped, offset: lines[0]?.side === "top" ? 24 : 8 });
@@ -112,15 +112,29 @@ async function drawMap(side) {
   const of = colour[chosen[side]], view = await embedded(side + "-map", of ? filled(of) : null);
   if (!view) return;
   views[side] = view;
-  view.addEventListener("click", (_, item) => {
-    if (item?.datum?.cell !== undefined) choose({ cell: String(item.datum.cell), run: "" }, drawCell);
+  const width = at(side + "-map").querySelector("svg").width.baseVal.value; // two abreast down to 4/5 of it
+  Object.assign(at(side).style, { flexBasis: `${0.8 * width}px`, maxWidth: `${width}px` });
+  view.addEventListener("click", (_, item) => item?.datum?.tip && clicked(item.datum));
+}
+
+function clicked(mark) {
+  const cell = mark.cell === undefined ? "" : String(mark.cell);
+  choose({ cell, run: "" }, drawCell).then(cell ? () => show("cell") : () => {
+    at("hint").textContent = `No runs here: ${mark.spoken.split(": ")[0]}.`;
   });
+}
+
+function show(id) {
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  at(id).scrollIntoView({ behavior: still ? "auto" : "smooth" });
 }
 
 async function drawAll() {
   for (const each of others()) chosen[each.name] ??= each.texts[0];
   grid = cellsHere(setting[chosen.x], setting[chosen.y] ?? null);
   axesChoosers();
+  at("boundary-note").textContent = chosen.boundary && contours().length
+    ? page.boundary_note.replace("{line}", chosen.boundary) : "";
   ["left", "right"].forEach(colourChoosers);
   await Promise.all(["left", "right"].map(drawMap));
   await drawCell();

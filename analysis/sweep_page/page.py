@@ -16,7 +16,7 @@ from analysis.axes import NUMERICAL, value_text
 from analysis.page import head, inline_json, library
 from analysis.sweep_figure import Drawing
 from analysis.sweep_page import content, runs
-from analysis.sweep_page.curves_chart import curve_spec
+from analysis.sweep_page.curves_chart import STAGES, curve_spec
 from grok_sweep.phases import SCALE_FREE_RATIO
 
 HERE = Path(__file__).parent
@@ -71,10 +71,10 @@ def _content(drawn: Drawing, folder: Path) -> dict[str, Any]:
         "colours": [content.colour(each, table, content.sizes(settings)) for each in drawn.known.values()],
         "meanings": content.meanings(found.runs, drawn.several),
         "boundary": content.boundary(drawn.extras.boundary, settings),
-        "boundary_note": contours.NOTE,
+        "boundary_note": f"{contours.NOTE} {contours.SHADED}",
         "runs": runs.described(found.runs, runs.last_key_freqs(found.rows), own, _reports(drawn, folder)),
         "run_heads": runs.HEADS,
-        "curves_note": _curves_note(found.runs, drawn.extras.stages),
+        "curves_note": _curves_note(found.runs, drawn.extras.stages, panels),
         "command": {"start": " ".join([commands.START, *shared]) if words else ""},
         "panels": {title: list(names) for title, (_, names) in panels.items()},
         "curve_spec": curve_spec(panels, _accuracy(found.runs), _stage_names(drawn)),
@@ -118,7 +118,8 @@ def _accuracy(found: pl.DataFrame) -> float | None:
 
 
 def _stage_names(drawn: Drawing) -> list[str]:
-    return list(dict.fromkeys(band[0] for bands in drawn.extras.stages.values() for band in bands))
+    found = dict.fromkeys(band[0] for bands in drawn.extras.stages.values() for band in bands)
+    return [*(name for name in STAGES if name in found), *(name for name in found if name not in STAGES)]
 
 
 def _reports(drawn: Drawing, folder: Path) -> dict[str, str]:
@@ -140,10 +141,17 @@ def _times(found: pl.DataFrame) -> str:
     )
 
 
-def _curves_note(found: pl.DataFrame, stages: Mapping[str, Any]) -> str:
+def _curves_note(found: pl.DataFrame, stages: Mapping[str, Any], panels: Mapping[str, Any]) -> str:
     accuracy = captions.rule_parts(found)["accuracy"]
-    bands = " Shaded: the stages of one run, which a click on its name chooses." if stages else ""
-    return f"A line for each run; dotted: the accuracy {accuracy} of t_train and t_test.{bands}"
+    bands = " Shaded: the stages of one run, which its button chooses." if stages else ""
+    is_hindsight = any(name in curves.HINDSIGHT for _, names in panels.values() for name in names)
+    final = (
+        " restricted_loss and excluded_loss take each step's own key frequencies; dashed, _final: with those of the "
+        "final network, known only in hindsight."
+        if is_hindsight
+        else ""
+    )
+    return f"A line for each run; level and dotted: the accuracy {accuracy} of t_train and t_test.{bands}{final}"
 
 
 def _shared(found: pl.DataFrame) -> str:
@@ -163,7 +171,7 @@ def _footer(drawn: Drawing) -> str:
     found = drawn.found
     live = found.runs.filter(pl.col("state").is_in(LIVE_STATES)).height
     state = f" {live} runs are not done yet: made again, this page will show more." if live else ""
-    return f"Made by python -m analysis sweep from {found.runs.height} runs.{state}"
+    return f"Made by .venv/bin/python -m analysis sweep from {found.runs.height} runs.{state}"
 
 
 def _sections(given: Sequence[tuple[str, Any]]) -> tuple[str, dict[str, Any]]:

@@ -79,7 +79,7 @@ def _ratio(run: Mapping[str, Any]) -> str:
 
 
 def _time(run: Mapping[str, Any], name: str) -> str:
-    """900 (after 875): the bracket; > 1500: not within the steps run."""
+    """900 (after 875): the bracket; > 1,500: not within the steps run."""
     if run[name] is not None:
         return bracket(run, name)
     time = time_of(run, name)

@@ -27,7 +27,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Open]:
     """Opens a page and waits for its map; afterwards nothing may have been said, asked for, or loaded."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, reduced_motion="reduce")
     noted: list[str] = []
 
     def opened(path: Path, view: str = "", ready: str = "body[data-drawn]") -> Page:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,6 +20,7 @@ from grok_sweep.store import PlannedRun, SweepDir
 
 SVG = "{http://www.w3.org/2000/svg}text"
 DECAY = "weight decay (AdamW, decoupled)"
+LENGTHS, AT_2000 = "runs ended at different steps: 2,000 to 3,000", "the last row at or before step 2,000"
 LATER = "> N: at least half of the runs had not generalised by N steps after fitting (≥ N: before it)"
 
 
@@ -42,6 +44,8 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     t_test = None if wd == 0.1 and frac == 0.3 else 300 + round(600 / wd) + 25 * seed
                     last = 2000 if (wd, frac) == (10.0, 0.5) else 3000
                     run_id = add(sweep, axes, t_test=t_test, last=last)
+                    if (p, wd, frac, seed) == (31, 10.0, 0.5, 0):
+                        _measure(sweep, run_id)
                     stages[run_id] = [("memorization", 0, 300), ("cleanup", 300, 900)]
     points = pl.DataFrame({"optimizer.weight_decay": [0.1, 1.0, 10.0], "f_50": [0.45, 0.4, 0.35]}).with_columns(
         **{f"{end}_{band}": pl.col("f_50") + sign * width for end, sign in (("low", -1), ("high", 1))
@@ -52,6 +56,12 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sections = [("Alarms <of> these runs", chart), ("Table of f_50", "<table><tr><td>0.41</td></tr></table>")]
     found = map_sweep(sweep.path, "wd", "frac")
     return draw(found, tmp_path_factory.mktemp("grid_out"), findings=Findings(Extras(lines, stages, sections)))[0]
+
+
+def _measure(sweep: SweepDir, run_id: str) -> None:
+    """What `python -m grok_sweep measure` leaves, at two logged steps and at one between them."""
+    final = [{"step": step, "restricted_loss_final": 0.1, "excluded_loss_final": 2.0} for step in (300, 310, 500)]
+    sweep.run(run_id).final_keys_file.write_text("".join(json.dumps(row) + "\n" for row in final))
 
 
 def texts(page: Page, place: str) -> list[str]:
@@ -101,10 +111,10 @@ def test_a_click_shows_the_runs_of_that_cell_and_their_curves(open_page, grid):
         texts(page, "#curves")
     )
     command = page.locator("#command").inner_text()
-    assert command.startswith("python launch.py ")
+    assert command.startswith(".venv/bin/python launch.py ")
     assert {"wd=10.0", "frac=0.5", "p=31", "seed=0"} <= set(command.split())
     select(page, f"{DECAY} 0.1, train fraction 0.3", "right")
-    assert "> 3000" in page.locator("#runs tr").nth(1).inner_text()
+    assert "> 3,000" in page.locator("#runs tr").nth(1).inner_text()
 
 
 def test_each_run_has_a_line_of_its_own_rows(open_page, grid):
@@ -141,25 +151,123 @@ def test_arrow_keys_go_from_cell_to_cell(open_page, grid):
     expect(page.locator("#cell-title")).to_contain_text(f"{DECAY} 1, train fraction 0.5")
 
 
+def in_view(page: Page, place: str) -> bool:
+    top = page.locator(place).evaluate("e => e.getBoundingClientRect().top / innerHeight")
+    return 0 <= top < 1 / 3
+
+
+def test_a_click_goes_to_the_runs_and_a_button_back_to_the_map(open_page, grid):
+    page = open_page(grid)
+    assert not page.evaluate("scrollY")
+    select(page, f"{DECAY} 1, train fraction 0.5")
+    page.wait_for_function("scrollY > 0")
+    assert in_view(page, "#cell")
+    page.get_by_role("button", name="back to the map").click()
+    assert in_view(page, "#overview")
+
+
+def test_arrow_keys_stay_at_the_map_and_enter_goes_to_the_runs(open_page, grid):
+    page = open_page(grid)
+    page.locator("#left-map").focus()
+    drawn(page, lambda: page.keyboard.press("ArrowRight"))
+    assert not page.evaluate("scrollY")
+    page.keyboard.press("Enter")
+    assert in_view(page, "#cell")
+
+
+@pytest.mark.parametrize("wanted, behaviour", [("reduce", "auto"), ("no-preference", "smooth")])
+def test_motion_is_as_the_reader_wants_it(open_page, grid, wanted, behaviour):
+    page = open_page(grid)
+    page.emulate_media(reduced_motion=wanted)
+    page.evaluate("() => { Element.prototype.scrollIntoView = how => { window.scrolled = how?.behavior; }; }")
+    select(page, f"{DECAY} 1, train fraction 0.5")
+    assert page.wait_for_function("window.scrolled").json_value() == behaviour
+
+
+def test_a_click_on_a_cell_without_runs_says_so_and_closes_the_panel(open_page, states):
+    page = open_page(states)
+    hint = page.locator("#hint")
+    assert "Click a cell" in hint.inner_text()
+    select(page, f"{DECAY} 1, train fraction 0.2")
+    expect(page.locator("#cell")).to_be_visible()
+    select(page, f"{DECAY} 9, train fraction 0.2")
+    expect(hint).to_have_text(f"No runs here: {DECAY} 9, train fraction 0.2.")
+    expect(page.locator("#cell")).to_be_hidden()
+
+
+def test_a_run_can_be_picked_out_by_keys_and_given_back(open_page, grid):
+    page = open_page(grid)
+    select(page, f"{DECAY} 1, train fraction 0.5")
+    button = page.get_by_role("button", name="seed 1")
+    button.focus()
+    for key, state in (("Enter", "true"), ("Space", "false")):
+        drawn(page, lambda key=key: page.keyboard.press(key))
+        assert button.get_attribute("aria-pressed") == state
+    looks = [button.evaluate("e => getComputedStyle(e).backgroundColor")]
+    drawn(page, button.click)
+    page.mouse.move(0, 0)
+    assert button.evaluate("e => getComputedStyle(e).backgroundColor") not in looks
+
+
+def test_curves_known_only_in_hindsight_are_dashed_and_named_so(open_page, grid):
+    page = open_page(grid)
+    select(page, f"{DECAY} 10, train fraction 0.5")
+    assert {"restricted_loss_final", "excluded_loss_final"} <= set(texts(page, "#curves"))
+    assert "known only in hindsight" in page.locator("#curves-note").inner_text()
+    lines = page.locator('#curves svg g.mark-line path[aria-label*="curve: excluded_loss_final"]')
+    assert lines.count() == 1, "of the one run that was measured again"
+    assert lines.first.get_attribute("stroke-dasharray") == "6,4"
+    assert (lines.first.get_attribute("d") or "").count("L") == 2, "three steps, one of them not logged"
+    solid = page.locator('#curves svg g.mark-line path[aria-label*="curve: test_loss"]').first
+    assert solid.get_attribute("stroke-dasharray") in (None, "1,0")
+
+
+@pytest.mark.parametrize("width, abreast", [(1050, True), (1280, True), (700, False)])
+def test_two_maps_stand_abreast_where_there_is_room(open_page, grid, width, abreast):
+    page = open_page(grid)
+    page.set_viewport_size({"width": width, "height": 900})
+    tops = [page.locator(f"#{side}").bounding_box()["y"] for side in ("left", "right")]
+    assert (tops[0] == tops[1]) == abreast
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [1000, 1280])
+def test_the_table_of_runs_is_not_cut_off(open_page, grid, width):
+    page = open_page(grid)
+    page.set_viewport_size({"width": width, "height": 900})
+    select(page, f"{DECAY} 1, train fraction 0.5")
+    fits = "e => e.scrollWidth <= e.clientWidth || getComputedStyle(e).overflowX === 'auto'"
+    assert page.locator("#run").evaluate(fits)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_an_axis_of_losses_bears_enough_numbers(open_page, grid):
+    page = open_page(grid)
+    select(page, f"{DECAY} 1, train fraction 0.5")
+    panel = "#curves svg g.concat_0_concat_0_group, #curves svg g[class*='concat_1_concat_0_group']"
+    labels = page.locator(panel).first.locator("g.role-axis-label text").all_text_contents()
+    assert {"0.5", "0.7", "1", "1.5"} <= set(labels)
+
+
 # --- choosers -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "colour, taken, said, words",
     [
-        ("phase (Liu et al.)", None, "Phase", {"comprehension", "2/2"}),
-        ("phase, free of scale", None, "Phase, free of scale", {"comprehension"}),
+        ("phase", None, "Phase", {"comprehension", "2/2"}),
+        ("phase_scale_free", None, "Phase, free of scale", {"comprehension"}),
         ("t_train", None, "t_train (steps)", {"300", "300 to 300"}),
         ("grok_delay", None, "grok_delay = t_test − t_train (steps)", {"100", "75 to 100", LATER}),
-        ("share generalised", None, "Share of the runs that generalised", {"100%", "2/2"}),
-        ("test_loss", "at the end", "test_loss at the end (nats)", {"runs ended at different steps: 2000 to 3000"}),
-        ("test_loss", "at step 2000", "test_loss at step 2000 (nats)", {"the last row at or before step 2000"}),
-        ("train_loss", "at its most", "train_loss at its most (nats)", {"0.5", "(nats)"}),
+        ("share_generalised", None, "Share of the runs that generalised", {"100%", "2/2"}),
+        ("test_loss", "final: at the end", "test_loss at the end (nats)", {LENGTHS}),
+        ("test_loss", "at: at step 2,000", "test_loss at step 2,000 (nats)", {AT_2000}),
+        ("train_loss", "max: at its most", "train_loss at its most (nats)", {"0.5", "(nats)"}),
     ],
 )  # fmt: skip
 def test_a_colour_brings_its_title_its_words_and_its_key(open_page, grid, colour, taken, said, words):
     page = open_page(grid, "left=phase&boundary=")
-    if colour != "phase (Liu et al.)":
+    if colour != "phase":
         choose(page, "left-choices", "colour", colour)
     if taken:
         choose(page, "left-choices", "taken", taken)
@@ -249,16 +357,16 @@ def test_an_address_of_another_sweep_is_passed_over(open_page, grid):
 
 def test_the_boundary_has_names_and_bands_and_can_be_taken_away(open_page, grid):
     page = open_page(grid)
-    assert {"1000 steps", "3000 steps", "9000 steps"} <= set(texts(page, "#left-map"))
+    assert {"1,000 steps", "3,000 steps", "9,000 steps"} <= set(texts(page, "#left-map"))
     lines = page.locator('#left-map svg g[class*="boundary_"] path')
     with_bands = lines.count()
     choose(page, "axes", "boundary", "none")
-    assert "3000 steps" not in texts(page, "#left-map")
+    assert "3,000 steps" not in texts(page, "#left-map")
     assert lines.count() < with_bands
-    choose(page, "axes", "boundary", "with bands at 9000 steps")
+    choose(page, "axes", "boundary", "with bands at 9,000 steps")
     assert lines.count() == with_bands
     choose(page, "axes", "x axis", "modulus p")
-    assert "3000 steps" not in texts(page, "#left-map"), "it lies in another plane"
+    assert "3,000 steps" not in texts(page, "#left-map"), "it lies in another plane"
 
 
 def test_a_click_on_the_boundary_is_a_click_on_the_cell_under_it(open_page, grid):
@@ -293,8 +401,8 @@ def test_every_state_is_told_apart_in_every_colour(open_page, states):
     """The look of each cell, over all colours: what never ended well is never a number's colour."""
     page = open_page(states)
     options = page.locator("#left-choices select").first.locator("option").all_inner_texts()
-    assert {"phase (Liu et al.)", "t_test", "share generalised", "train_loss"} <= set(options)
-    for option in ("phase (Liu et al.)", "t_test", "t_novel", "share generalised", "train_loss"):
+    assert {"phase", "t_test", "share_generalised", "train_loss"} <= set(options)
+    for option in ("phase", "t_test", "t_novel", "share_generalised", "train_loss"):
         choose(page, "left-choices", "colour", option)
         spoken = {}
         for path in page.locator("#left-map svg path[aria-label]").all():

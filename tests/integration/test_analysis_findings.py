@@ -43,7 +43,7 @@ def test_one_command_writes_boundary_stages_and_alarms_and_says_what_it_found(sw
     figures = {f"{name}.{kind}" for name in ("phase_diagram", "stages") for kind in ("svg", "pdf", "png")}
     tables = {"cells.csv", "f_50.csv", "stages.csv"}
     assert {*figures, *tables, "phase_diagram.html"} <= {file.name for file in tmp_path.iterdir()}
-    assert "train fraction at which half of the seeds reach t_test (f_50), by budget of steps" in said
+    assert "f_50: the train fraction at which half of the seeds reach t_test within so many steps" in said
     assert "which measure sees grokking coming" in said
     assert "stages in which the runs ended: 32 memorization so far" in said, (
         "there are no key frequencies in these rows"

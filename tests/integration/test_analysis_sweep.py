@@ -137,15 +137,15 @@ def test_the_figure_says_what_is_known_of_every_cell(states):
     for word in ("comprehension", "grokking", "running", "interrupted", "planned", "diverged", "failed", "no run"):
         assert word in found, word
     assert found.count("so far") == 4  # two cells, each word above its halo
-    assert {"1 grok, 1 mem.", "(running)", "> 3000", "> 1200", "> 700", "525", "900"} <= set(found)
+    assert {"1 grok, 1 mem.", "(running)", "> 3,000", "> 1,200", "> 700", "525", "900"} <= set(found)
     assert {"weight decay (AdamW, decoupled)", "train fraction", "t_test (steps)"} <= set(found)
 
 
 def test_the_legend_lists_every_look_that_occurs(states):
     assert legend(states) == [
-        "comprehension", "grokking", "memorization", "memorization so far (3000 steps)", "confusion",
-        "confusion so far (3000 steps)", "mixed", "running", "interrupted", "planned", "diverged", "failed", "no run",
-        "> N",
+        "comprehension", "grokking", "memorization", "memorization so far (3,000 steps)", "confusion",
+        "confusion so far (3,000 steps)", "mixed", "running", "interrupted", "planned", "diverged", "failed",
+        "no run", "> N",
     ]  # fmt: skip
 
 
@@ -153,11 +153,11 @@ def test_only_looks_that_occur_are_in_the_legend_and_cells_ascend(tmp_path):
     sweep = grid_of(SweepDir(tmp_path / "first"))
     draw_sweep(sweep.path)
     found = texts(sweep.path)
-    assert legend(sweep.path) == ["comprehension", "grokking", "memorization so far (3000 steps)", "> N"]
+    assert legend(sweep.path) == ["comprehension", "grokking", "memorization so far (3,000 steps)", "> N"]
     assert found[found.index("0.1") :][:2] == ["0.1", "1"]
     assert "first: phases and times of generalisation" in found
     assert any(
-        text.startswith("p = 59, lr = 0.003, eps = 1e-08, d_model = 64, n_steps = 3000, seed 0") for text in found
+        text.startswith("p = 59, lr = 0.003, eps = 1e-8, d_model = 64, 3,000 steps, seed 0; ") for text in found
     )
 
 
@@ -246,14 +246,14 @@ def test_the_command_prints_the_cells_and_what_it_wrote_and_needs_no_torch(tmp_p
     assert head.split() == [
         "weight_decay",
         "frac_train",
-        "outcome",
         "runs",
+        "outcome",
         "generalised",
         "t_train",
         "t_test",
-        "delay",
+        "grok_delay",
     ]
-    assert re.split("  +", first) == ["0.1", "0.2", "memorization so far", "1/1", "0/1", "300", "> 3000", "> 2700"]
+    assert re.split("  +", first) == ["0.1", "0.2", "1", "memorization so far", "no", "300", "> 3,000", "> 2,700"]
     page = sweep.path / "phase_diagram.html"
     assert rest[-1] == str(page), "the last line names the page, to be opened"
     assert all(name in rest[-2] for name in FILES if name != page.name)

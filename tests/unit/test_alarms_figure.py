@@ -10,7 +10,7 @@ from planted_alarms import SWEPT, World, norm_of_memorisers, planted_sweep, rand
 
 from analysis.alarms.figure import INPUTS, LABELS, PALE, TRAIN, UNSAID, figure
 from analysis.alarms.figure import seen as seen_word
-from analysis.alarms.ranking import rank
+from analysis.alarms.ranking import Ranking, rank
 from analysis.alarms.words import text
 from analysis.captions import printable
 
@@ -47,8 +47,8 @@ def test_every_measure_is_in_the_figure_in_the_order_of_the_table(ranking):
 def test_its_axes_have_titles_and_its_legend_all_that_can_be_seen(ranking):
     svg = vlc.vegalite_to_svg(figure(ranking, "s").to_dict())
     for word in (
-        "gain: times as early as the best baseline", "detected before T", "over 3x too early", "of events",
-        "false alarms", "of runs without it", LABELS, INPUTS, TRAIN, "settings only", "it sees",
+        "gain: times as early as", "the best baseline", "detected before T", "over 3x too early", "% of events",
+        "false alarms", "% of runs without it", LABELS, INPUTS, TRAIN, "settings only", "it sees",
     ):  # fmt: skip
         assert f">{word}<" in svg, word
 
@@ -71,6 +71,25 @@ def test_hindsight_is_dashed_and_baselines_stand_on_grey(ranking):
     ]
     svg = vlc.vegalite_to_svg(figure(ranking, "s").to_dict())
     assert 'stroke-dasharray="4,3"' in svg
+
+
+def test_marks_that_are_not_there_are_not_explained(ranking):
+    said = " ".join(figure(ranking, "s").to_dict()["title"]["subtitle"])
+    assert "hindsight" in said
+    assert "on grey: baselines" in said
+    assert "pale" not in said
+    without = Ranking(**vars(ranking) | {"table": ranking.table.filter(pl.col("role") != "hindsight")})
+    assert "hindsight" not in " ".join(figure(without, "s").to_dict()["title"]["subtitle"])
+
+
+def test_nothing_ahead_is_the_first_that_is_said(ranking):
+    table = ranking.table.filter(pl.col("measure") != "logit_energy")
+    said = text(Ranking(**vars(ranking) | {"table": table}))[0]
+    n, best = (
+        table.filter(pl.col("role") == "measure", pl.col("rank").is_not_null()).height,
+        table["best_baseline"][0],
+    )
+    assert said.startswith(f"No measure of {n} is surely earlier than {best}, the best baseline.")
 
 
 def test_gains_are_drawn_as_factors(ranking):
@@ -113,7 +132,8 @@ def test_a_name_stays_text(ranking):
 
 def test_the_text_has_a_line_a_measure_and_says_what_is_not_ranked(ranking):
     lines = text(ranking)
-    assert lines[0].startswith("64 runs with the event, 32 without; 24 cells, 4 seeds.")
+    assert lines[0].startswith("logit_energy: surely earlier than ")
+    assert lines[1].startswith("64 runs with the event, 32 without; 24 cells, 4 seeds.")
     for measure in ranking.table["measure"]:
         assert sum(measure in line.split("  ")[1:3] or f"  {measure}  " in line for line in lines) == 1
     assert any("not ranked: hindsight" in line for line in lines)

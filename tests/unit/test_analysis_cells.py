@@ -64,9 +64,9 @@ def test_the_order_of_the_runs_does_not_matter(times, random):
     "times,text",
     [
         (crossed([525]), "525"),
-        ([Time(3000, True)], "> 3000"),
+        ([Time(3000, True)], "> 3,000"),
         ([Time(500), Time(700), Time(3000, True)], "700"),
-        ([Time(500), Time(3000, True)], "> 3000"),
+        ([Time(500), Time(3000, True)], "> 3,000"),
         # The one that is still running may cross at 200 or at 2000.
         ([Time(500), Time(700), Time(100, True)], "≥ 500"),
     ],
@@ -190,10 +190,10 @@ def test_live_runs_count_as_beyond_their_last_step_and_stay_out_of_the_share():
     ).to_dicts()
     assert cell["share_generalised"] == 0
     assert (cell["n_running"], cell["n_unsettled_running"], cell["n_generalised"]) == (2, 1, 1)
-    assert (cell["t_test_n_censored"], cell["t_test_median_text"]) == (2, "> 1200")
+    assert (cell["t_test_n_censored"], cell["t_test_median_text"]) == (2, "> 1,200")
 
 
 def test_a_delay_needs_a_start_and_novel_pairs_need_to_exist():
     (cell,) = table(run(1.0, 0.5, phase="confusion_so_far", t_train=None, has_novel=False)).to_dicts()
     assert (cell["grok_delay_n"], cell["t_novel_n"], cell["t_train_n"]) == (0, 0, 1)
-    assert cell["t_train_median_text"] == "> 3000"
+    assert cell["t_train_median_text"] == "> 3,000"

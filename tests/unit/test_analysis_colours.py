@@ -40,11 +40,11 @@ def test_values_of_runs_that_ended_at_different_steps_say_so():
     same, _ = made(run(0.3), run(0.5))
     other, _ = made(run(0.3), run(0.5, steps=400))
     for key in ("final.test_loss", "min.test_loss", "max.test_loss", "share_generalised"):
-        said = "runs ended at different steps: 400 to 3000"
+        said = "runs ended at different steps: 400 to 3,000"
         assert said not in same[key].notes
         assert said in other[key].notes or (key == "share_generalised" and len(other[key].notes) == 1)
-    assert other["at.test_loss"].title == "test_loss at step 1000 (nats)"
-    assert "the last row at or before step 1000" in other["at.test_loss"].notes
+    assert other["at.test_loss"].title == "test_loss at step 1,000 (nats)"
+    assert "the last row at or before step 1,000" in other["at.test_loss"].notes
 
 
 def test_a_measure_has_its_meaning_its_unit_and_its_scale():
@@ -110,7 +110,7 @@ def test_novel_pairs_that_do_not_exist_are_no_number():
 
 @pytest.mark.parametrize(
     "word, key",
-    [("phase", "phase"), ("delay", "grok_delay"), ("share", "share_generalised"), ("test_loss", "final.test_loss")],
+    [("phase", "phase"), ("grok_delay", "grok_delay"), ("test_loss", "final.test_loss")],
 )
 def test_a_colour_is_named_shortly(word, key):
     known, _ = made(run(0.3))
@@ -119,7 +119,14 @@ def test_a_colour_is_named_shortly(word, key):
 
 
 @pytest.mark.parametrize(
-    "word, near", [("t_tset", "t_test"), ("tset_loss", "test_loss"), ("final.test_los", "test_loss")]
+    "word, near",
+    [
+        ("t_tset", "t_test"),
+        ("tset_loss", "test_loss"),
+        ("final.test_los", "test_loss"),
+        ("delay", "grok_delay"),
+        ("share", "share_generalised"),
+    ],
 )
 def test_a_colour_that_there_is_not_is_refused_with_what_was_meant(word, near):
     known, _ = made(run(0.3))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.contours import Contour, label, place, rows, shapes, with_bands
+from analysis.contours import Contour, label, note, place, rows, shapes, with_bands
 from analysis.places import Setting
 
 WD = Setting("optimizer.weight_decay", "weight decay", "weight decay", (0.1, 1.0, 10.0), ("0.1", "1", "10"))
@@ -29,11 +29,27 @@ def test_a_value_of_a_cell_stands_in_its_middle():
     assert [place(v, FRAC.values) for v in FRAC.values] == pytest.approx([0, 1, 2])
 
 
-def test_between_cells_and_beyond_them():
+def test_between_cells_of_equal_spacing_and_beyond_any():
     assert place(math.sqrt(0.1), WD.values, log=True) == pytest.approx(0.5)
-    assert place(0.4, FRAC.values) == pytest.approx(1.5)
+    assert place(0.35, (0.2, 0.3, 0.4, 0.5)) == pytest.approx(1.5)
     assert place(0.1, FRAC.values) == pytest.approx(-1)
     assert place(0.6, FRAC.values) == pytest.approx(2.5)
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=7))
+def test_a_smooth_line_has_no_kink_at_a_cell(gaps):
+    values, step = [0.0, *itertools.accumulate(map(float, gaps))], 1e-4
+    for value in values[1:-1]:
+        before = (place(value, values) - place(value - step, values)) / step
+        after = (place(value + step, values) - place(value, values)) / step
+        assert after == pytest.approx(before, abs=5e-3)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=7), st.integers(0, 6), st.floats(0, 1))
+def test_a_value_between_two_cells_stands_between_them(gaps, which, share):
+    values = [0.0, *itertools.accumulate(map(float, gaps))]
+    i = which % len(gaps)
+    assert i <= place(values[i] + share * gaps[i], values) <= i + 1
 
 
 def test_a_zero_before_a_log_axis_keeps_its_cell_and_takes_no_part():
@@ -50,15 +66,16 @@ def test_places_ascend(values, value):
 
 def test_the_line_its_bands_and_its_name():
     found = shapes(contour(), WD, FRAC)
-    assert found["line"] == [[0.0, 2.0], [1.0, 1.0], [2.0, 0.5]]
-    assert found["tag"] == [[2.5, 0.5]], "beside its end, at the map's edge"
+    assert found["line"] == [[0.0, 2.0], [1.0, 1.0], [2.0, pytest.approx(0.54, abs=0.05)]]
+    end = found["line"][-1]
+    assert found["tag"] == [[2.5, end[1]], end], "beside its end, at the map's edge, and a pointer from there"
     assert len(found["50"]) == len(found["90"]) == 6, "an outline: there and back"
     assert found["90"][0][0] == found["90"][-1][0]
 
 
 def test_what_is_not_known_is_left_out():
     found = shapes(contour(f_50=(None, 0.3, 0.25)), WD, FRAC)
-    assert found["line"] == [[1.0, 1.0], [2.0, 0.5]]
+    assert [along for along, _ in found["line"]] == [1.0, 2.0]
     nothing = shapes(contour(f_50=(None, None, None)), WD, FRAC)
     assert nothing == {"line": [], "tag": [], "50": [], "90": []}
 
@@ -70,6 +87,15 @@ def test_axes_that_change_places_turn_the_boundary(is_across, first, side):
     assert (found[0]["i"], found[0]["j"]) == first
     assert {row["side"] for row in found} == {side}
     assert all(row["beyond"] for row in found)
+
+
+def test_a_note_names_the_line_whose_bands_are_shown_where_there_are_lines():
+    drawn = rows(
+        shapes(contour(3000), WD, FRAC) | {"label": "3,000 steps", "beyond": False, "bands": True}, is_across=True
+    )
+    assert note(drawn)[0].endswith("bands of the line at 3,000 steps.")
+    assert "Shaded" not in note([row for row in drawn if row["kind"] == "line"])[0]
+    assert note([]) == []
 
 
 def test_bands_are_those_of_the_longest_budget_that_was_run():

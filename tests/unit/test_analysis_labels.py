@@ -1,6 +1,7 @@
 """Words, looks and legend of a map: what a reader sees must say what is known, and no more."""
 
 import itertools
+import math
 import re
 
 import polars as pl
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from analysis import captions, legends, looks
 from analysis.cells import cells
-from analysis.labels import phase_lines, steps_text, time_lines, time_look
+from analysis.labels import number, phase_lines, steps_text, time_lines, time_look
 from analysis.looks import BEYOND, BOUND, COLOURED, COLOURED_DARK, LOOKS, NO_VALUE, NOT_REACHED, Size
 from analysis.outcomes import OUTCOMES, outcome
 from analysis.tooltips import RUNS_IN_TOOLTIP, tooltip
@@ -46,21 +47,21 @@ def cell(*runs):
     "runs,phase,time",
     [
         ([GROKKED], ["grokking"], ["900"]),
-        ([MEMORIZED], ["memorization", "so far"], ["> 3000"]),
-        ([RUNNING], ["running"], ["running", "> 1200"]),
+        ([MEMORIZED], ["memorization", "so far"], ["> 3,000"]),
+        ([RUNNING], ["running"], ["running", "> 1,200"]),
         ([run("running", "grokking", 1200, t_test=900)], ["grokking", "(running)"], ["900"]),
         ([run("planned", None, None, None)], ["planned"], ["planned"]),
         ([run("failed", None, 100)], ["failed"], ["failed"]),
-        ([GROKKED, GROKKED, MEMORIZED], ["grokking", "2/3"], ["900", "900 to > 3000", "2/3"]),
+        ([GROKKED, GROKKED, MEMORIZED], ["grokking", "2/3"], ["900", "900 to > 3,000", "2/3"]),
         (
             [GROKKED, run(phase="grokking", t_test=500), run(phase="grokking", t_test=2000)],
             ["grokking", "3/3"],
-            ["900", "500 to 2000", "3/3"],
+            ["900", "500 to 2,000", "3/3"],
         ),
-        ([MEMORIZED] * 3, ["memorization", "so far, 3/3"], ["> 3000", "0/3"]),
-        ([GROKKED, MEMORIZED], ["mixed", "1 grok, 1 mem."], ["> 3000", "1/2"]),
-        ([GROKKED, RUNNING], ["grokking", "1/2", "1 running"], ["> 1200", "1/2"]),
-        ([GROKKED, RUNNING, run("failed")], ["grokking", "1/3", "2 not done"], ["> 1200", "1/3"]),
+        ([MEMORIZED] * 3, ["memorization", "so far, 3/3"], ["> 3,000", "0/3"]),
+        ([GROKKED, MEMORIZED], ["mixed", "1 grok, 1 mem."], ["> 3,000", "1/2"]),
+        ([GROKKED, RUNNING], ["grokking", "1/2", "1 running"], ["> 1,200", "1/2"]),
+        ([GROKKED, RUNNING, run("failed")], ["grokking", "1/3", "2 not done"], ["> 1,200", "1/3"]),
     ],
 )
 def test_words_in_a_wide_cell(runs, phase, time):
@@ -89,7 +90,7 @@ def test_a_tooltip_names_every_run_with_its_bracket_up_to_a_limit():
     lines = tooltip(cell(*rows), rows)["each run"].split("\n")
     assert (
         lines[1]
-        == "run1: seed 1, split 0, done, 3000 steps, t_train 300 (after 275), t_test 900 (after 875), grokking"
+        == "run1: seed 1, split 0, done, 3,000 steps, t_train 300 (after 275), t_test 900 (after 875), grokking"
     )
     assert lines[-1] == "… and 3 more"
     assert len(lines) == RUNS_IN_TOOLTIP + 1
@@ -97,12 +98,24 @@ def test_a_tooltip_names_every_run_with_its_bracket_up_to_a_limit():
 
 def test_a_tooltip_says_how_many_times_are_censored():
     found = tooltip(cell(GROKKED, GROKKED, MEMORIZED), [])
-    assert found["t_test (steps)"] == "median 900, quartiles 900 to > 3000, 1 of 3 censored"
+    assert found["t_test (steps)"] == "median 900, quartiles 900 to > 3,000, 1 of 3 censored"
     assert found["generalised"] == "67% of 3 done"
 
 
-def test_steps_are_grouped_from_five_digits():
-    assert [steps_text(n) for n in (525, 3000, 12_500)] == ["525", "3000", "12,500"]
+def test_steps_are_grouped_in_threes():
+    assert [steps_text(n) for n in (525, 3000, 12_500)] == ["525", "3,000", "12,500"]
+
+
+@pytest.mark.parametrize(
+    "value, digits, said",
+    [
+        (0.2943, 3, "0.294"), (0.00592, 3, "0.00592"), (2.5e-4, 3, "2.5e-4"), (7.0, 3, "7"), (0.0, 3, "0"),
+        (523.4, 2, "523"), (52.34, 2, "52"), (1848.2, 3, "1,848"), (999.7, 3, "1,000"), (12_500.0, 4, "12,500"),
+        (-2064.3, 4, "-2,064"), (2.06e6, 3, "2.06e6"), (1.37e-7, 4, "1.37e-7"), (math.inf, 3, "inf"),
+    ],
+)  # fmt: skip
+def test_a_number_ends_in_no_zero_and_is_grouped_in_threes(value, digits, said):
+    assert number(value, digits) == said
 
 
 # --- captions -----------------------------------------------------------------------------------------------
@@ -111,10 +124,15 @@ def test_steps_are_grouped_from_five_digits():
 def test_the_subtitle_states_what_is_fixed_and_the_rule():
     fixed, rule = captions.subtitle(frame(GROKKED, run("failed", seed=1)), ["optimizer.weight_decay"])
     assert (
-        fixed == "p = 113, train fraction = 0.3, lr = 0.003, eps = 1e-08, d_model = 128, n_steps = 40000, seeds 0, 1"
+        fixed == "p = 113, train fraction = 0.3, lr = 0.003, eps = 1e-8, d_model = 128, 40,000 steps, seeds 0, 1; "
+        "2 runs, 1 done, 1 failed"
     )
-    assert "accuracy > 0.9. Grokking: t_test - t_train ≥ 1 / lr = 333 steps. Budget: 100,000 steps." in rule
-    assert rule.endswith("2 runs: 1 done, 1 failed.")
+    assert "accuracy > 0.9. Grokking: t_test - t_train ≥ 1 / lr = 333 steps." in rule
+    assert rule.endswith("A run that has not generalised is judged at 100,000 steps.")
+
+
+def test_runs_that_all_stand_alike_are_told_so():
+    assert captions.subtitle(frame(GROKKED, run(seed=1)), [])[0].endswith("; 2 runs, all done")
 
 
 def test_a_fixed_setting_that_is_not_the_papers_is_stated():
@@ -138,7 +156,7 @@ def test_weight_decay_says_which_kind_it_is():
 def test_every_look_has_a_meaning_and_censored_ones_tell_the_steps(several):
     found = legends.legend(list(LOOKS), frame(MEMORIZED), abbreviated=False, several=several)
     assert list(found) == [look for look in LOOKS if look not in (COLOURED, COLOURED_DARK)]
-    assert found["memorization_so_far"].startswith("memorization so far (3000 steps):")
+    assert found["memorization_so_far"].startswith("memorization so far (3,000 steps):")
     assert all(meaning.startswith(name.replace("_", " ")) for name, meaning in found.items() if name != BEYOND)
 
 

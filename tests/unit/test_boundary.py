@@ -19,6 +19,7 @@ from analysis.boundary import (
 )
 from analysis.boundary.contours import bracket
 from analysis.boundary.critical import profile
+from analysis.boundary.events import distinct
 
 BANDS = ("low_90", "low_50", "f_50", "high_50", "high_90")
 
@@ -141,7 +142,8 @@ def test_a_budget_that_was_not_run_is_marked(rng):
         (10_000, False),
         (30_000, True),
     ]
-    assert [text for text in lines(found) if "30000 (not run)" in text and text.endswith("extrapolated")]
+    marked = [text.split()[1] for text in lines(found) if text.endswith("more steps than were run")]
+    assert set(marked) == {"30,000"}
 
 
 def test_budgets_can_be_chosen(rng):
@@ -184,10 +186,10 @@ def test_weight_decay_0_has_a_bracket_and_no_line():
 
 def test_no_event_and_only_fast_events_say_so(rng):
     none = fit_boundary(simulated_runs(rng, line=Line(frac_1=1.3)))
-    assert lines(none) == ["boundary in train fraction: not identified: no run got there within 10000 steps"]
-    assert set(none.table["status"]) == {"not identified: no run got there within 10000 steps"}
+    assert lines(none) == ["boundary in train fraction: not identified: no run got there within 10,000 steps"]
+    assert set(none.table["status"]) == {"not identified: no run got there within 10,000 steps"}
     fast = fit_boundary(simulated_runs(rng, line=Line(frac_1=-0.3)))
-    assert fast.reason == "every run got there within 1000 steps"
+    assert fast.reason == "every run got there within 1,000 steps"
     assert none.table["f_50"].null_count() == fast.table["f_50"].null_count() == 12
 
 
@@ -199,6 +201,24 @@ def test_all_events_within_the_budget_put_the_boundary_below_what_was_swept(rng)
     assert set(here["status"]) == {"not identified: below the fractions swept (0.2)"}
     assert here["f_50"].null_count() == 4
     assert here["bracket_low"].null_count() == 4
+
+
+def test_what_is_not_identified_is_said_once_for_all_of_its_settings(rng):
+    line = Line(frac_1=0.05, decay=0.0, curve=0.0, mixed=0.0)
+    found = fit_boundary(simulated_runs(rng, line=line, fractions=(0.2, 0.21, 0.22, 0.23, 0.3)))
+    said = [text for text in lines(found) if text.startswith("not identified: below the fractions swept (0.2)")]
+    assert len(said) == len(set(said)) == found.table.filter(pl.col("f_50").is_null())["budget"].n_unique()
+    wds = ", ".join(f"{wd:g}" for wd in distinct(found.events.other))
+    assert f"not identified: below the fractions swept (0.2) at weight_decay {wds} within 10,000 steps" in said
+
+
+def test_critical_fractions_that_are_not_identified_are_one_line(rng):
+    few = critical_fractions(fit_boundary(simulated_runs(rng, fractions=(0.3, 0.4, 0.5))))
+    title, only = critical_lines(few)
+    assert title.startswith("critical train fraction f_c")
+    assert only.startswith("not identified at weight_decay ")
+    assert "fewer than 4 train fractions where a run got there in more than " in only
+    assert all(f"{wd:g}" in only for wd in few["weight_decay"])
 
 
 def test_few_events_one_fraction_and_events_at_one_fraction_are_withheld():
@@ -260,10 +280,10 @@ def test_a_bend_and_a_missed_bracket_are_said(rng):
     runs = simulated_runs(rng, line=line, sigma=0.1, tau=0.1, decays=(1.0,), fractions=fractions, n_steps=20_000)
     bent = fit_boundary(runs, budgets=[1000, 5000], fastest=0.0)
     assert [note for note in bent.notes if note.startswith("ln t_test flattens with train fraction (+")]
-    assert [note for note in bent.notes if "90 % band misses the bracket at weight_decay 1 (1000 steps)" in note]
+    assert [note for note in bent.notes if "all seeds change at weight_decay 1 (1,000 steps)" in note]
     straight = fit_boundary(runs, budgets=[1000, 5000])
     assert len(straight.notes) == 1
-    assert "runs that took at most 300 steps enter as that" in straight.notes[0]
+    assert "runs got there within 300 steps, and that is all that the fit is told" in straight.notes[0]
 
 
 # --- figures ------------------------------------------------------------------------------------------------
@@ -337,8 +357,8 @@ def test_fast_runs_alone_bend_no_sweep_into_a_critical_fraction(rng):
 def test_few_fractions_with_events_tell_no_critical_fraction(rng):
     found = critical_fractions(fit_boundary(simulated_runs(rng)))
     assert set(found["f_c"]) == {None}
-    assert found["status"].str.contains("train fractions with a timed event: [123], 4 are needed").any()
-    assert critical_lines(found)[1].split() == ["weight_decay", "f_c", "90", "%"]
+    assert found["status"].str.contains("fewer than 4 train fractions where a run got there in more than").any()
+    assert len(critical_lines(found)) == 1 + found["status"].n_unique()
 
 
 @pytest.mark.parametrize("threshold", [math.log(113), 1.0, 0.1, 0.01])

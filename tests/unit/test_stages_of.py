@@ -14,7 +14,7 @@ import vl_convert
 from small_runs import plan_of, small_config
 
 from analysis.load import load_sweep
-from analysis.stages_figure import NOT_SEPARABLE, OPEN_END, stage_points, stages_figure
+from analysis.stages_figure import WORDS, stage_points, stages_figure
 from analysis.stages_of import stages_of_run, stages_of_sweep
 from grok_sweep.config import DataConfig, OptimizerConfig, flat
 from grok_sweep.store import RunDir, State
@@ -101,7 +101,7 @@ def test_points_are_the_boundaries_side_by_side(sweep_path, table):
     first = [point for point in points if (point["x"], point["place"]) == ("0.3", 0)]
     assert [point["steps"] for point in first] == [table[name][0] for name in ("B0", "B1", "B2", "B3")]
     assert all(point["low"] <= point["steps"] <= point["high"] for point in points)
-    assert not any(point["open"] for point in points)
+    assert {point["status"] for point in points} == {"found"}
 
 
 def test_a_run_that_ended_early_shows_its_end_and_one_that_overlaps_an_open_sign(sweep_path, table):
@@ -110,19 +110,43 @@ def test_a_run_that_ended_early_shows_its_end_and_one_that_overlaps_an_open_sign
         pl.lit(None, dtype=pl.Int64).alias("B3"), pl.lit("cleanup").alias("stage"),
     )  # fmt: skip
     points = list(stage_points(line, "optimizer.weight_decay"))
-    assert [point["what"] for point in points][-1] == OPEN_END
-    assert points[-1]["steps"] == line["steps"][0]
-    assert points[-1]["tip"].endswith("B3 not yet")
-    assert [point["open"] for point in points] == [False, True, False, False]
+    assert [point["status"] for point in points] == ["found", "not separable", "found", "not yet"]
+    assert (points[-1]["what"], points[-1]["steps"]) == (WORDS["B3"], line["steps"][0])
+    assert points[-1]["tip"].endswith("B3: end of cleanup, not yet")
+
+
+def test_absent_and_not_yet_are_told_apart(sweep_path, table):
+    """Of boundaries that a run has not come to, the first stands for all; each absent one has a place at the foot."""
+    line = joined(sweep_path, table)[:1].with_columns(
+        *(pl.lit(None, dtype=pl.Int64).alias(name) for name in ("B0", "B1", "B2", "B3")),
+        *(pl.lit("absent").alias(f"{name}_status") for name in ("B0", "B1")),
+        *(pl.lit("not yet").alias(f"{name}_status") for name in ("B2", "B3")),
+    )
+    points = list(stage_points(line, "optimizer.weight_decay"))
+    assert [(point["what"], point["status"]) for point in points] == [
+        (WORDS["B0"], "absent"), (WORDS["B1"], "absent"), (WORDS["B2"], "not yet"),
+    ]  # fmt: skip
+    assert [point.get("row") for point in points] == [0, 1, None]
+    assert [point["steps"] for point in points] == [None, None, line["steps"][0]]
+    said = " ".join(stages_figure("s", line, "optimizer.weight_decay").to_dict()["title"]["subtitle"])
+    assert "cross at the foot: absent" in said
+    assert "not yet" in said
+    assert "open: not separable" not in said, "no mark of this kind is there"
+    assert "by seed" not in said, "there is one"
 
 
 def test_the_figure_says_what_it_shows(sweep_path, table):
     runs = joined(sweep_path, table)
     figure = stages_figure("a<b", runs, "optimizer.weight_decay", "data.split_seed").to_dict(format="vega-lite")
     drawn = vl_convert.vegalite_to_svg(figure)
-    for text in ("a&lt;b: stages", "weight decay (AdamW, decoupled)", "seed of the split 0", "end of memorization"):
+    for text in (
+        "a&lt;b: stages",
+        "weight decay (AdamW, decoupled)",
+        "seed of the split 0",
+        "B1: end of memorization",
+    ):
         assert text in drawn, text
-    assert NOT_SEPARABLE in " ".join(figure["title"]["subtitle"])
+    assert "Every column of marks is a run" in " ".join(figure["title"]["subtitle"])
     assert "step" in drawn
     single = stages_figure("one", runs[:3], "optimizer.weight_decay").to_dict(format="vega-lite")
     assert math.isfinite(single["width"])
