@@ -34,7 +34,8 @@ def start(root: Path, *words: str) -> subprocess.Popen:
 
 
 def rows_of_sweep(sweep: SweepDir) -> int:
-    return sum(len(sweep.run(run.run_id).rows()) for run in sweep.plan())
+    """Counted, not read: it is asked fifty times a second."""
+    return sum(file.read_bytes().count(b"\n") for file in sweep.path.glob("*/metrics.jsonl"))
 
 
 def kill_once_it_writes(root: Path, words: list[str], delay_s: float) -> bool:
