@@ -100,7 +100,7 @@ def place(value: float, values: Sequence[Any], *, log: bool = False) -> float:
     marks = [math.log(v) if log else float(v) for _, v in known]
     if len(known) < 2:
         return float(known[0][0]) if known else 0.0
-    gaps = [b - a for a, b in itertools.pairwise(marks)]
+    gaps = [max(b - a, 1e-12) for a, b in itertools.pairwise(marks)]  # logs of neighbours may round to one number
     slopes = _slopes(gaps)
     i = min(max(bisect.bisect_right(marks, at) - 1, 0), len(gaps) - 1)
     way = (at - marks[i]) / gaps[i]
