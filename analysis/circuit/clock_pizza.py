@@ -51,7 +51,7 @@ def clock_pizza(subject: Subject, generator: torch.Generator) -> ClockPizza | No
 
 def generalises(subject: Subject) -> bool:
     """Whether it answers nine in ten of the pairs that only a rule answers."""
-    return subject.accuracies(subject.evaluation.logits)[subject.unseen] > LEAST_ACCURACY
+    return subject.accuracies()[subject.unseen] > LEAST_ACCURACY
 
 
 def gradient_symmetricity(subject: Subject, generator: torch.Generator, n: int = N_TRIPLES) -> float | None:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from analysis.circuit.subject import Subject
+from analysis.report.spectra import largest, logit_spectrum
 from grok_sweep.measures.fit import alphas, fit_loss, fve_logits
+
+SPECTRUM_ENTRIES = 8
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ class Logits:
     """What the logits are.
 
     Attributes:
-        losses, accuracies: by set of pairs.
-        margins: by set of pairs.
+        losses, accuracies, margins: by set of pairs; those with a 0 apart, in multiplication and division.
+        spectrum: frequency of a, of b, share of the variance over inputs: the largest entries; [] without a group.
         runners_up: the distances of the best wrong answers, most frequent first; [] where no group is known.
         alphas: of the key frequencies, least squares (nats); {} where there are none.
         fve: share of the logits' variance that the fit explains.
@@ -58,6 +61,7 @@ class Logits:
     losses: dict[str, float]
     accuracies: dict[str, float]
     margins: dict[str, Margins]
+    spectrum: list[tuple[int, int, float]]
     runners_up: list[RunnerUp]
     alphas: dict[int, float]
     fve: float | None
@@ -70,9 +74,10 @@ def logits(subject: Subject) -> Logits:
     found = dict(zip(keys, alphas(evaluation, keys), strict=True)) if keys else {}
     separated = _fitted_margins(subject, found)
     return Logits(
-        losses=subject.losses(evaluation.logits),
-        accuracies=subject.accuracies(evaluation.logits),
-        margins={name: _margins(-evaluation.margin[mask]) for name, mask in subject.sets.items()},
+        losses=subject.losses(evaluation.logits, subject.reported),
+        accuracies=subject.accuracies(),
+        margins={name: _margins(-evaluation.margin[mask]) for name, mask in subject.reported.items()},
+        spectrum=largest(logit_spectrum(evaluation), SPECTRUM_ENTRIES) if subject.group is not None else [],
         runners_up=_runners_up(subject, separated),
         alphas=found,
         fve=fve_logits(evaluation, keys) if keys else None,

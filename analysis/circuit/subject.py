@@ -71,6 +71,12 @@ class Subject:
         inside = {name: mask & ~task.outside_mask for name, mask in masks.items()}
         return {name: mask for name, mask in inside.items() if bool(mask.any())}
 
+    @cached_property
+    def reported(self) -> dict[str, Bool[Tensor, " n_pairs"]]:
+        """`sets` and, apart, zero: the test pairs outside the group (of unknown split: all of them)."""
+        zero = self.task.outside_mask & (self.task.test_mask if self.has_split else self.task.outside_mask)
+        return self.sets | ({"zero": zero} if bool(zero.any()) else {})
+
     @property
     def trained(self) -> str:
         """The set that excluded loss is taken over: train, or all where the split is not known."""
@@ -81,16 +87,22 @@ class Subject:
         """The set that only a general rule answers: novel pairs, else test pairs, else all."""
         return next(name for name in ("novel", "test", "all") if name in self.sets)
 
-    def losses(self, logits: Float[Tensor, "n_pairs p"]) -> dict[str, float]:
-        """Mean float64 cross-entropy (nats) of these logits on each of `sets`; on all pairs by the true answers."""
-        changed = replace(self.evaluation, outputs=logits)
-        by_pair = {"all": changed.answer_losses}
-        return {name: float(by_pair.get(name, changed.pair_losses)[mask].mean()) for name, mask in self.sets.items()}
+    def losses(
+        self, logits: Float[Tensor, "n_pairs p"], sets: dict[str, Bool[Tensor, " n_pairs"]] | None = None
+    ) -> dict[str, float]:
+        """Mean float64 cross-entropy (nats) of these logits; on all pairs by the true answers.
 
-    def accuracies(self, logits: Float[Tensor, "n_pairs p"]) -> dict[str, float]:
-        """Share of right answers (the largest logit, a tie counts as wrong) on each of `sets`."""
-        correct = replace(self.evaluation, outputs=logits).correct.double()
-        return {name: float(correct[mask].mean()) for name, mask in self.sets.items()}
+        Args:
+            sets: default: `sets`.
+        """
+        changed, sets = replace(self.evaluation, outputs=logits), self.sets if sets is None else sets
+        by_pair = {"all": changed.answer_losses}
+        return {name: float(by_pair.get(name, changed.pair_losses)[mask].mean()) for name, mask in sets.items()}
+
+    def accuracies(self) -> dict[str, float]:
+        """Share of pairs answered right (the largest logit, a tie counts as wrong) on each set that is reported."""
+        correct = self.evaluation.correct.double()
+        return {name: float(correct[mask].mean()) for name, mask in self.reported.items()}
 
 
 def subject(

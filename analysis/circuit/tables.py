@@ -24,6 +24,7 @@ SET_WORDS = {
     "test": "test pairs",
     "swap": "swap pairs",
     "novel": "novel pairs",
+    "zero": "pairs with a 0",
 }
 PAPER = "the paper's mainline"
 
@@ -111,16 +112,16 @@ def _evidence(each: Evidence, n: int) -> list[str]:
 def losses(circuit: Circuit) -> Section:
     found, subject = circuit.logits, circuit.subject
     head = ("pairs", "number", "loss (nats)", "accuracy", "margin: least", "1 %", "median")
-    rows = [
-        [
-            SET_WORDS[name], steps(int(subject.sets[name].sum())), number(found.losses[name], 4),
-            f"{found.accuracies[name]:.2%}", *(
-                number(value) for value in
-                (found.margins[name].least, found.margins[name].first, found.margins[name].median)
-            ),
+    rows = []
+    for name, mask in subject.reported.items():
+        margins = found.margins[name]
+        row = [
+            SET_WORDS[name],
+            steps(int(mask.sum())),
+            number(found.losses[name], 4),
+            f"{found.accuracies[name]:.2%}",
         ]
-        for name in subject.sets
-    ]  # fmt: skip
+        rows.append(row + [number(margin) for margin in (margins.least, margins.first, margins.median)])
     caption = (
         f"float64 cross-entropy over the {subject.task.p} answers{_outside(circuit)}. Margin: by how much (nats) the "
         "right answer's logit beats the best wrong one's. Swap pairs: test pairs whose swap (b, a) was trained on; "
@@ -134,7 +135,7 @@ def losses(circuit: Circuit) -> Section:
 
 def _outside(circuit: Circuit) -> str:
     group = circuit.subject.group
-    return "" if group is None or group.primitive_root is None else ", pairs with a 0 left out"
+    return "" if group is None or group.primitive_root is None else ", pairs with a 0 apart"
 
 
 def _runners_up(circuit: Circuit) -> Table:

@@ -29,7 +29,7 @@ def _task(circuit: Circuit) -> Entries:
     yield "n_classes", task.p
     yield "precision", "float64"
     yield "split", "known" if subject.has_split else "unknown"
-    yield from ((f"n_pairs.{name}", int(mask.sum())) for name, mask in subject.sets.items())
+    yield from ((f"n_pairs.{name}", int(mask.sum())) for name, mask in subject.reported.items())
     if task.group is not None:
         yield "group_order", task.group.n
         yield "primitive_root", task.group.primitive_root
@@ -44,6 +44,7 @@ def _losses(circuit: Circuit) -> Entries:
         yield f"margin_min.{name}", margins.least
         yield f"margin_q01.{name}", margins.first
         yield f"margin_median.{name}", margins.median
+    yield from ((f"logit_spectrum.{i}.{j}", share) for i, j, share in logits.spectrum)
     for each in logits.runners_up:
         yield f"runner_up.{each.distance}", each.share
 

@@ -95,6 +95,8 @@ def test_a_run_that_grokked(run: RunDir, capsys):
     assert found["key_freqs"] == summary["key_freqs"] == row["key_freqs"]
     for name in (
         "train_loss",
+        "test_loss",
+        "swap_loss",
         "novel_loss",
         "restricted_loss",
         "excluded_loss",
@@ -150,6 +152,7 @@ def test_other_runs(what, tmp_path, capsys):
     assert "Traceback" not in capsys.readouterr().err
     found = json.loads((tmp_path / "n.json").read_text())
     assert ("verdict" in found) == (what != "without a group")
+    assert ("zero_loss" in found) == (what in ("multiplication", "division"))
     assert found["all_loss"] > 0
     assert (made.path / "circuit.html").stat().st_size > 100_000
 
