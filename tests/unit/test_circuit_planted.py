@@ -19,6 +19,8 @@ from analysis.circuit.subject import Subject, subject
 from analysis.circuit.values import values
 from analysis.circuit.verdict import Verdict, judge
 from grok_sweep import fourier
+from grok_sweep.config import DataConfig
+from grok_sweep.tasks import make_task
 
 P, ALPHAS = 31, {3: 9.0, 5: 4.0, 11: 6.0}
 FEW = 20
@@ -248,6 +250,15 @@ def test_without_a_split_every_pair_counts():
     assert found["split"] == "unknown"
     assert found["excluded_loss_all"] == pytest.approx(math.log(P))
     assert not [name for name in found if "train" in name or name in ("excluded_loss", "excluded_loss_k")]
+
+
+def test_without_a_split_labels_are_the_answers():
+    """Which labels were noisy is not known either."""
+    noisy = make_task(DataConfig(p=P, frac_train=0.4, label_noise=0.3))
+    network, weights = planted_circuits.exact(P, ALPHAS)
+    clean = subject(weights, task_of("add", P), network, has_split=False)
+    made = subject(weights, noisy, network, has_split=False)
+    assert made.evaluation.pair_losses.mean() == clean.evaluation.pair_losses.mean()
 
 
 def test_given_key_frequencies_replace_the_rule_s():
