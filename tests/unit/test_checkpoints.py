@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import types
 from argparse import Namespace
@@ -247,6 +248,23 @@ def test_a_mapping_by_step(tmp_path):
     assert_same(read(file, Given(step=100)), several()[1])
 
 
+def test_what_stands_beside_the_weights_may_be_odd(tmp_path):
+    nan = float("nan")
+    state = as_transformer_lens(small_network(P)[1])
+    beside = {
+        "epoch": nan,
+        "step": float("inf"),
+        "train_losses": [1.0, nan],
+        "train_indices": [0, P * P],
+        "seed": "x",
+    }
+    beside |= {"checkpoints": [state, state], "checkpoint_epochs": [1.0, nan], "config": np.zeros(3), ("a", 1): 2}
+    found = read(saved(tmp_path, {"model": state, **beside}))
+    assert (found.step, found.train_pairs) == (None, None)
+    assert found.losses == Losses(None, None, 2)
+    assert f"the 2 train pairs that the file lists are no indices of {P}² pairs: passed over" in found.notes
+
+
 # --- ours ---------------------------------------------------------------------------------------------------------
 
 
@@ -304,6 +322,16 @@ def test_files_of_a_run(run, tmp_path):
 def test_what_contradicts_a_run(run, given, said):
     with pytest.raises(ValueError, match=said):
         read(run, given)
+
+
+def test_a_run_that_cannot_be_trained_again_says_so(run, tmp_path):
+    other = tmp_path / run.name
+    shutil.copytree(run, other)
+    rows = [json.loads(line) for line in (other / "metrics.jsonl").read_text().splitlines()]
+    changed = [row | {"weights_hash": "0" * 16} if row["step"] == 7 else row for row in rows]
+    (other / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
+    with pytest.raises(ValueError, match="trained once more, the weights at step 7 are not the run's"):
+        read(other, Given(step=9))
 
 
 def test_weights_of_another_run_are_refused(run, tmp_path):
