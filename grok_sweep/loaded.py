@@ -18,6 +18,7 @@ from grok_sweep.measures.rows import measured
 from grok_sweep.measures.table import own_name, problems
 from grok_sweep.models.network import Activations, Network
 from grok_sweep.replay import Replay
+from grok_sweep.replay import ReplayDiffers as ReplayDiffers  # what weights() raises, for whoever catches it
 from grok_sweep.store import RunDir, by_first_digits, read_json, read_jsonl, run_folders
 from grok_sweep.tasks import Task
 

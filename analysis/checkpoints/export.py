@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def config(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def write(checkpoint: Checkpoint, path: Path) -> list[Path]:
+def write(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> list[Path]:
     """Write the state dict to `path` and its settings beside it, <stem>.cfg.json; the files written.
 
     Args:
@@ -103,6 +104,7 @@ def write(checkpoint: Checkpoint, path: Path) -> list[Path]:
         ValueError: TransformerLens has no such network.
         OSError: a file cannot be written.
     """
+    path = Path(path)
     state, settings = state_dict(checkpoint), json.dumps(config(checkpoint), indent=1)
     if path.suffix == ".safetensors":
         content = save(state, _metadata(checkpoint, settings))

@@ -41,7 +41,8 @@ def read_foreign(path: Path, contents: Contents, given: Given) -> Checkpoint:
     step, about_step = said_by.step_of(state, beside, losses, layout.endswith(PAPERS))
     operation, about_operation = said_by.operation(read, p, given, said)
     data, about_split = said_by.split(given, said, operation, p)
-    assumed += about_operation + about_split
+    train_pairs, about_pairs = said_by.train_pairs(nested.train_pairs_in(inside.beside), operation, p)
+    assumed += about_operation + about_split + about_pairs
     if data is not None and (problems := data.problems()):
         raise refusal(path, problems)
     return Checkpoint(
@@ -54,7 +55,7 @@ def read_foreign(path: Path, contents: Contents, given: Given) -> Checkpoint:
         losses=losses,
         layout=layout,
         path=path,
-        train_pairs=nested.train_pairs_in(inside.beside),
+        train_pairs=train_pairs,
         frac_train=said_by.fraction(said),
         notes=(*notes, *made.notes, *_turned(made), *read.notes, *about_step, *assumed),
     )

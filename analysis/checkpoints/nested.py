@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,9 +83,9 @@ def _steps_of(around: Mapping[Any, Any], key: Any, inner: Any) -> list[int] | No
     if not isinstance(inner, list | tuple):
         return None
     for name in LIST_STEPS:
-        numbers = numbers_in(around.get(name))
+        numbers = _whole_numbers(around.get(name))
         if numbers and len(numbers) == len(inner):
-            return [int(n) for n in numbers]
+            return numbers
     return None
 
 
@@ -102,7 +103,8 @@ def losses_in(beside: Mapping[str, Any], step: int | None = None) -> Losses | No
     def nearest(curve: list[float]) -> float | None:
         if not curve:
             return None
-        return curve[step] if step is not None and step < len(curve) else curve[-1]
+        value = curve[step] if step is not None and step < len(curve) else curve[-1]
+        return value if math.isfinite(value) else None
 
     return Losses(nearest(curves["train"]), nearest(curves["test"]), len(curves["train"]))
 
@@ -110,9 +112,9 @@ def losses_in(beside: Mapping[str, Any], step: int | None = None) -> Losses | No
 def step_in(beside: Mapping[str, Any]) -> int | None:
     """The step that the file names; None where it names none."""
     for name in STEP:
-        value = beside.get(name)
-        if isinstance(value, int | float | np.integer) and not isinstance(value, bool) and value == int(value):
-            return int(value)
+        numbers = _whole_numbers(beside.get(name))
+        if numbers and len(numbers) == 1:
+            return numbers[0]
     return None
 
 
@@ -128,8 +130,8 @@ def settings_in(beside: Mapping[str, Any]) -> dict[str, Any]:
 
 def train_pairs_in(beside: Mapping[str, Any]) -> frozenset[int] | None:
     """Indices of the pairs trained on, where the file lists them."""
-    found = next((numbers for name in TRAIN_PAIRS if (numbers := numbers_in(beside.get(name)))), None)
-    return frozenset(int(n) for n in found) if found else None
+    found = next((numbers for name in TRAIN_PAIRS if (numbers := _whole_numbers(beside.get(name)))), None)
+    return frozenset(found) if found else None
 
 
 def numbers_in(value: Any) -> list[float] | None:
@@ -144,6 +146,11 @@ def numbers_in(value: Any) -> list[float] | None:
         return None
     items = [_plain(item) for item in value]
     return [float(item) for item in items] if all(isinstance(item, int | float) for item in items) else None
+
+
+def _whole_numbers(value: Any) -> list[int] | None:
+    numbers = numbers_in(value)
+    return [int(n) for n in numbers] if numbers and all(n.is_integer() for n in numbers) else None
 
 
 def _plain(item: Any) -> Any:

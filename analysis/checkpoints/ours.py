@@ -9,7 +9,7 @@ from analysis.checkpoints.checkpoint import Checkpoint, Given, Losses, SplitRule
 from analysis.checkpoints.container import Contents
 from analysis.checkpoints.refusal import refusal
 from grok_sweep.config import RunConfig, Split, from_flat, resolved
-from grok_sweep.loaded import LoadedRun
+from grok_sweep.loaded import LoadedRun, ReplayDiffers
 from grok_sweep.models import build
 from grok_sweep.models.parameters import Weights, flatten, weights_hash
 from grok_sweep.store import RunDir
@@ -22,7 +22,10 @@ def read_run(path: Path, given: Given) -> Checkpoint:
     _require_agreement(run.path, run.config, given)
     step = run.last_step if given.step is None else given.step
     is_stored = step in run.stored_steps
-    weights = run.weights(step)
+    try:
+        weights = run.weights(step)
+    except ReplayDiffers as error:  # the message names the run
+        raise ValueError(str(error)) from error
     notes = () if is_stored else (f"step {step} was not stored: trained once more up to there",)
     return _checkpoint(weights, run.config, step, RunDir(run.path), "a run's folder", run.path, notes)
 

@@ -102,6 +102,15 @@ def step_of(
     return step, []
 
 
+def train_pairs(listed: frozenset[int] | None, operation: str, p: int) -> tuple[frozenset[int] | None, list[str]]:
+    """The pairs that the file lists, where they can be indices a * p + b of some of the p² pairs."""
+    if listed is None:
+        return None, []
+    if DataConfig(operation=operation, p=p).n_pairs == p * p and len(listed) < p * p and listed <= set(range(p * p)):
+        return listed, []
+    return None, [f"the {len(listed)} train pairs that the file lists are no indices of {p}² pairs: passed over"]
+
+
 def split(given: Given, said: dict[str, Any], operation: str, p: int) -> tuple[DataConfig | None, list[str]]:
     """As given; as the settings of Chughtai's code say, whose seed is that of torch.randperm; else unknown."""
     if given.split is not None:

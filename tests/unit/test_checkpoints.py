@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import types
+from argparse import Namespace
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,15 @@ def test_biases_without_a_place_go_where_the_notes_say(tmp_path):
         assert any(note.startswith(start) for note in found.notes), found.notes
 
 
+def test_settings_of_argparse_beside_the_weights(tmp_path):
+    state = hand_written.made("four linear layers").state_dict()
+    args = Namespace(num_heads=hand_written.N_HEADS, act_fn="relu", train_frac=0.25, fn_name="subtract")
+    found = read(saved(tmp_path, {"model": state, "args": args}))
+    assert (found.model.n_heads, found.frac_train, found.operation) == (hand_written.N_HEADS, 0.25, "subtract")
+    other = read(saved(tmp_path, {"model": as_transformer_lens(small_network(P)[1]), "args": Namespace(n_heads=8)}))
+    assert other.model.n_heads == 3  # the weights' own
+
+
 @pytest.mark.parametrize("nesting", ["state_dict", "model", "net"])
 @pytest.mark.parametrize("kind", ["pt", "legacy", "safetensors"])
 def test_containers(tmp_path, nesting, kind):
@@ -219,13 +230,14 @@ def several(n: int = 3) -> list[Weights]:
 @pytest.mark.parametrize("last_too", [True, False])
 def test_a_file_of_several_steps(tmp_path, last_too):
     states = [as_transformer_lens(weights) for weights in several()]
-    value: dict[str, Any] = {"checkpoints": states, "checkpoint_epochs": [9, 19, 29], "train_losses": [4.0, 3.0] * 20}
+    value: dict[str, Any] = {"checkpoints": states, "checkpoint_epochs": [9, 19, 29]}
+    value |= {"train_losses": [float(100 - i) for i in range(40)]}
     value |= {"model": states[-1]} if last_too else {}
     file = saved(tmp_path, value)
     assert_same(read(file), several()[-1])
     found = read(file, Given(step=19))
     assert_same(found, several()[1])
-    assert (found.step, found.losses.train) == (19, 3.0)
+    assert (found.step, found.losses.train) == (19, 81.0)
     with pytest.raises(ValueError, match=r"no checkpoint of step 20: it holds 3 checkpoints \(step 9, 19, 29\)"):
         read(file, Given(step=20))
 
@@ -234,6 +246,23 @@ def test_a_mapping_by_step(tmp_path):
     file = saved(tmp_path, {step: as_the_papers(w) for step, w in zip((0, 100, 500), several(), strict=True)})
     assert read(file).step == 500
     assert_same(read(file, Given(step=100)), several()[1])
+
+
+def test_what_stands_beside_the_weights_may_be_odd(tmp_path):
+    nan = float("nan")
+    state = as_transformer_lens(small_network(P)[1])
+    beside = {
+        "epoch": nan,
+        "step": float("inf"),
+        "train_losses": [1.0, nan],
+        "train_indices": [0, P * P],
+        "seed": "x",
+    }
+    beside |= {"checkpoints": [state, state], "checkpoint_epochs": [1.0, nan], "config": np.zeros(3), ("a", 1): 2}
+    found = read(saved(tmp_path, {"model": state, **beside}))
+    assert (found.step, found.train_pairs) == (None, None)
+    assert found.losses == Losses(None, None, 2)
+    assert f"the 2 train pairs that the file lists are no indices of {P}² pairs: passed over" in found.notes
 
 
 # --- ours ---------------------------------------------------------------------------------------------------------
@@ -295,6 +324,16 @@ def test_what_contradicts_a_run(run, given, said):
         read(run, given)
 
 
+def test_a_run_that_cannot_be_trained_again_says_so(run, tmp_path):
+    other = tmp_path / run.name
+    shutil.copytree(run, other)
+    rows = [json.loads(line) for line in (other / "metrics.jsonl").read_text().splitlines()]
+    changed = [row | {"weights_hash": "0" * 16} if row["step"] == 7 else row for row in rows]
+    (other / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
+    with pytest.raises(ValueError, match="trained once more, the weights at step 7 are not the run's"):
+        read(other, Given(step=9))
+
+
 def test_weights_of_another_run_are_refused(run, tmp_path):
     other = tmp_path / run.name
     (other / "snapshots").mkdir(parents=True)
@@ -325,26 +364,47 @@ def test_published(name, layout, step):
 # --- square matrices ----------------------------------------------------------------------------------------------
 
 
-def adding() -> Weights:
-    """A network that adds: the stream holds a + b, and ReLUs at all whole numbers make its indicators.
+def answering(sign: int) -> Weights:
+    """A network that answers a + b, or a - b: a head reads each operand, ReLUs at all whole numbers make indicators.
 
-    d_model = d_mlp = d_head = 2p + 1: every matrix of attention and MLP is square.
+    d_model = d_mlp = d_head = 2p + 2: every matrix of attention and MLP is square.
     """
-    n = 2 * P + 1
-    zero = {"W_pos": torch.zeros(3, n), "W_Q": torch.zeros(1, n, n), "W_K": torch.zeros(1, n, n)}
-    W_E, W_V, W_O, W_in, W_out, W_U = (
-        torch.zeros(shape) for shape in ((P + 1, n), (1, n, n), (1, n, n), (n, n), (n, n), (n, P))
-    )
+    n = 2 * P + 2
+    W_E, W_pos, W_in, W_out, W_U = (torch.zeros(shape) for shape in ((P + 1, n), (3, n), (n, n), (n, n), (n, P)))
+    W_Q, W_K, W_V, W_O = torch.zeros(4, 2, n, n)
     W_E[:P, 0] = torch.arange(P).float()
-    W_V[0, 0, 1], W_O[0, 1, 2] = 3.0, 1.0  # three positions share the attention
+    W_pos[range(3), range(n - 3, n)] = 1.0
+    W_Q[:, n - 1, 0] = 1.0
+    for head, factor in ((0, 1.0), (1, float(sign))):
+        W_K[head, n - 3 + head, 0] = 1000.0
+        W_V[head, 0, 1], W_O[head, 1, 2] = 1.0, factor
     W_in[2] = 1.0
-    b_in = -torch.arange(-1, 2 * P).float()
-    for s in range(2 * P - 1):
+    b_in = (P if sign < 0 else 0) - torch.arange(-1, 2 * P + 1).float()
+    for s in range(2 * P):
         for knot, factor in ((s, 1.0), (s + 1, -2.0), (s + 2, 1.0)):
             W_out[knot, 3 + s % P] += factor
     W_U[3 : 3 + P] = torch.eye(P)
-    others = {"W_E": W_E, "W_V": W_V, "W_O": W_O, "W_in": W_in, "b_in": b_in, "W_out": W_out, "W_U": W_U}
-    return zero | others | {"b_out": torch.zeros(n)}
+    attention = {"W_Q": W_Q, "W_K": W_K, "W_V": W_V, "W_O": W_O}
+    mlp = {"W_in": W_in, "b_in": b_in, "W_out": W_out, "b_out": torch.zeros(n)}
+    return {"W_E": W_E, "W_pos": W_pos, **attention, **mlp, "W_U": W_U}
+
+
+@pytest.mark.parametrize("sign, operation", [(1, "add"), (-1, "subtract")])
+def test_the_operation_is_the_one_that_is_answered(tmp_path, sign, operation):
+    found = read(saved(tmp_path, answering(sign)))
+    assert found.operation == operation
+    assert f"operation {operation}, as its answers show: 100.0% of the pairs are right" in found.notes
+
+
+def test_square_embeddings(tmp_path):
+    """p + 1 = d_model: torch's modules store an embedding as ours, and a linear layer turned."""
+    _, weights = small_network(P, d_model=P + 1)
+    names = {"W_E": "embed.weight", "W_U": "unembed.weight", "W_in": "mlp.fc1.weight", "W_out": "mlp.fc2.weight"}
+    turned = ("W_U", "W_in", "W_out")
+    state = {names.get(name, name): w.T.contiguous() if name in turned else w for name, w in weights.items()}
+    assert_same(read(saved(tmp_path, state)), weights)
+    assert_same(read(saved(tmp_path, as_transformer_lens(weights))), weights)
+    assert_same(read(saved(tmp_path, as_the_papers(weights))), weights)
 
 
 SQUARE = ("W_Q", "W_K", "W_V", "W_O", "W_in", "W_out")
@@ -352,7 +412,7 @@ SQUARE = ("W_Q", "W_K", "W_V", "W_O", "W_in", "W_out")
 
 @pytest.mark.parametrize("is_turned", [False, True])
 def test_square_matrices_are_read_the_way_round_in_which_they_answer(tmp_path, is_turned):
-    weights = adding()
+    weights = answering(1)
     stored = {name: w.transpose(-1, -2) if is_turned and name in SQUARE else w for name, w in weights.items()}
     found = read(saved(tmp_path, stored))
     assert all(torch.equal(found.weights[name], weights[name]) for name in weights)

@@ -107,6 +107,29 @@ def test_transformer_lens_computes_the_same_logits(name):
     assert_the_same(checkpoint_of(**NETWORKS[name]))
 
 
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_a_network_of_transformer_lens_with_all_its_biases_is_read(n_layers, tmp_path):
+    """b_Q, b_K, b_V, b_O and b_U moved exactly, in every layer."""
+    lens = pytest.importorskip("transformer_lens")
+    settings = {"n_layers": n_layers, "d_model": 24, "n_ctx": 3, "n_heads": 3, "d_head": 5, "d_mlp": 17}
+    settings |= {"d_vocab": P + 1, "d_vocab_out": P, "act_fn": "relu", "normalization_type": None, "device": "cpu"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = lens.HookedTransformer(lens.HookedTransformerConfig(**settings, dtype=torch.float64, seed=1))
+    draws = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=draws, dtype=torch.float64))
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    found = read(tmp_path / "model.pt")
+    a, b = pairs_of(P)
+    with torch.no_grad():
+        theirs = model(torch.stack([a, b, torch.full_like(a, P)], 1))[:, -1]
+    assert float((logits_of(found, torch.float64) - theirs).abs().max()) < GOLDEN["float64_absolute"]["tolerance"]
+    assert found.model.d_model == 25
+    assert_the_same(found)
+
+
 @pytest.mark.parametrize("name", ["low_precision_mod_addition.pth", "C113_T_seed2/model.pt"])
 def test_transformer_lens_computes_the_same_logits_of_published_files(name, tmp_path):
     checkpoint = read(published(name))

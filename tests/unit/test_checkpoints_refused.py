@@ -12,6 +12,7 @@ import broken_files
 import pytest
 import torch
 from broken_files import BROKEN, hostile
+from safetensors.torch import save_file
 
 from analysis.checkpoints.checkpoint import Given
 from analysis.checkpoints.read import read
@@ -146,3 +147,25 @@ def test_whatever_the_shapes_nothing_but_a_message_comes_out(tmp_path, seed):
         except ValueError as error:
             said = str(error)
         assert not said or said.startswith(f"{tmp_path / 'model.pt'}: ")
+
+
+@pytest.mark.parametrize("ending", ["pt", "old.pt", "safetensors"])
+def test_changed_bytes_bring_a_message_or_a_network(tmp_path, ending):
+    """Ten bytes changed anywhere, mostly where names and sizes stand."""
+    path = tmp_path / f"model.{ending}"
+    if ending == "safetensors":
+        save_file(broken_files.state(), path)
+    else:
+        torch.save(broken_files.state(), path, _use_new_zipfile_serialization=ending == "pt")
+    whole, draw = path.read_bytes(), random.Random(ending)
+    for _ in range(60):
+        content = bytearray(whole)
+        for _ in range(10):
+            content[draw.randrange(len(whole) if draw.random() < 0.5 else 3000)] = draw.randrange(256)
+        path.write_bytes(content)
+        said = ""
+        try:
+            read(path)
+        except ValueError as error:
+            said = str(error)
+        assert not said or said.startswith(f"{path}: ")
