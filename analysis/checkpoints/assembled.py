@@ -83,7 +83,7 @@ def assembly(
     reading = _Reading(meanings(tensors, names))
     missing = [f"names: the file holds no {theirs.removesuffix('.T')}" for theirs in names.values()
                if theirs.removesuffix(".T") not in tensors]  # fmt: skip
-    reading.problems += missing + [f"{both}; say which by names" for both in reading.found.twice]
+    reading.problems += missing + [f"{both}; say which by --name OURS=THEIRS" for both in reading.found.twice]
     _set_aside(reading)
     n_layers = _layers(reading)
     _check_values(reading)
@@ -121,7 +121,7 @@ def _set_aside(reading: _Reading) -> None:
         reading.notes.append(f"{', '.join(n.theirs for n in copies)} left out: equal to {W_E.theirs if W_E else ''}")
     reading.problems += [f"{n.theirs} {shape_of(n.tensor)}: by its name no weight of this network" for n in unknown]
     if unknown:
-        reading.problems.append(f"if it is one, say which by names: OURS={unknown[0].theirs}, OURS one of {OURS}")
+        reading.problems.append(f"if it is one, say which by --name OURS={unknown[0].theirs}, OURS one of {OURS}")
 
 
 def _layers(reading: _Reading) -> int:

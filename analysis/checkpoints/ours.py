@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from analysis.checkpoints.checkpoint import Checkpoint, Given, Losses, SplitRule
@@ -38,6 +39,13 @@ def run_of(path: Path) -> RunDir | None:
         return None
     run = RunDir(folder.parent if is_snapshot else folder)
     return run if run.settings_file.exists() else None
+
+
+def alone(contents: Contents) -> Contents:
+    """A checkpoint of ours away from its run's folder: its weights, without the optimizer's means, and its step."""
+    if "facts" not in (contents.metadata or {}):
+        return contents
+    return replace(contents, value=weights_in(contents.value), metadata={"step": str(_step(contents))})
 
 
 def read_stored(path: Path, contents: Contents, run: RunDir, given: Given) -> Checkpoint:
@@ -112,7 +120,7 @@ def _require_agreement(path: Path, config: RunConfig, given: Given) -> None:
             f"the split {given.split} was given, but the run's settings say {SplitRule.of(data)}: leave it out"
         )
     if given.names:
-        wrong.append("names were given, but a run's own files need none: leave them out")
+        wrong.append("names of weights were given, but a run's own files need none: leave them out")
     if wrong:
         raise refusal(path, wrong)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from analysis.checkpoints.checkpoint import Checkpoint, Given
 from analysis.checkpoints.container import contents
 from analysis.checkpoints.foreign import read_foreign
-from analysis.checkpoints.ours import read_run, read_stored, run_of
+from analysis.checkpoints.ours import alone, read_run, read_stored, run_of
 from analysis.checkpoints.refusal import refusal
 from grok_sweep.store import RunDir, by_first_digits
 
@@ -41,7 +41,7 @@ def read(path: str | os.PathLike[str], given: Given | None = None) -> Checkpoint
         raise refusal(place, ["is neither a file nor a folder"])
     held = contents(place)
     run = run_of(place) if held.is_safetensors else None
-    return read_stored(place, held, run, given) if run else read_foreign(place, held, given)
+    return read_stored(place, held, run, given) if run else read_foreign(place, alone(held), given)
 
 
 def _read_folder(folder: Path, given: Given) -> Checkpoint:

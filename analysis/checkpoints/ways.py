@@ -63,5 +63,5 @@ def _undecided(made: Assembly, right: float, wrong: float) -> str:
     return (
         f"{', '.join(made.square)}: square, so that the shape does not tell whether it is stored turned. The other "
         f"matrices do not agree, and neither way does the network answer ({right:.1%} and {wrong:.1%} right). Say it "
-        f"by names: {ours}={theirs} as it stands, {ours}={theirs}.T turned"
+        f"by --name: {ours}={theirs} as it stands, {ours}={theirs}.T turned"
     )

@@ -303,6 +303,10 @@ def test_files_of_a_run(run, tmp_path):
     alone = read(elsewhere)
     assert (alone.layout, alone.data, alone.step) == ("safetensors, our names", None, 20)
     assert_same(alone, found.weights)
+    elsewhere = tmp_path / "checkpoint.safetensors"  # with the optimizer's means
+    elsewhere.write_bytes((run / "checkpoint.safetensors").read_bytes())
+    assert_same(read(elsewhere), checkpoint.weights)
+    assert read(elsewhere).step == 40
 
 
 @pytest.mark.parametrize(
@@ -315,7 +319,7 @@ def test_files_of_a_run(run, tmp_path):
             Given(split=SplitRule(SplitBy.torch, 0.4, 0)),
             "split torch:0.4:0 was given, but .* say paper:0.4:0",
         ),
-        (Given(names={"W_E": "W_E"}), "names were given"),
+        (Given(names={"W_E": "W_E"}), "names of weights were given"),
         (Given(step=41), "step 41 is not in 0..40"),
     ],
 )
@@ -431,7 +435,7 @@ def test_square_matrices_of_an_untrained_network_follow_the_others_or_are_refuse
     unlike = weights | {name: weights[name].transpose(1, 2) for name in ("W_Q", "W_K", "W_V")}
     file = saved(tmp_path, unlike)
     with pytest.raises(
-        ValueError, match=r"W_in, W_out: square.*Say it by names: W_in=W_in as it stands, W_in=W_in.T"
+        ValueError, match=r"W_in, W_out: square.*Say it by --name: W_in=W_in as it stands, W_in=W_in.T"
     ):
         read(file)
     found = read(file, Given(names={"W_in": "W_in", "W_out": "W_out"}))

@@ -275,8 +275,9 @@ def test_given_key_frequencies_replace_the_rule_s():
 
 
 def test_rules_that_disagree_are_named():
-    found = keys.Keys([3, 5], False, 2.0, {"a": [3, 5], "b": [5, 9], "c": None}, [], "train")
-    assert found.disputed == {3: ["a"], 9: ["b"]}
+    by_rule = {"a": [3, 5], "b": [5, 9], "c": None, "d": [3, 5]}
+    found = keys.Keys([3, 5], False, 2.0, by_rule, [], "train")
+    assert found.disputed == {3: ["a", "d"], 9: ["b"]}
 
 
 def test_the_same_subject_gives_the_same_numbers():
