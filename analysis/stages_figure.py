@@ -124,7 +124,12 @@ def _layers(base: alt.Chart) -> Sequence[alt.Chart]:
     colour = alt.Color(field="what", type="nominal", scale=alt.Scale(domain=names, range=colours), legend=legend)
     shape = alt.Shape(field="what", type="nominal", scale=alt.Scale(domain=names, range=shapes), legend=legend)
     scale = alt.Scale(type="log", nice=False, padding=20)
-    y = alt.Y(field="steps", type="quantitative", scale=scale, axis=alt.Axis(title="step", format=",d", grid=True))
+    y = alt.Y(
+        field="steps",
+        type="quantitative",
+        scale=scale,
+        axis=alt.Axis(title="step", format=",d", grid=True, values=_ticks(base.data.values)),
+    )
     bars = base.mark_rule(strokeWidth=1.6).encode(
         y=alt.Y(field="low", type="quantitative", scale=scale), y2=alt.Y2(field="high"), color=colour
     )
@@ -144,6 +149,13 @@ def _layers(base: alt.Chart) -> Sequence[alt.Chart]:
         points(Status.not_yet, shape=TRIANGLE).encode(y=y, color=bare, fill=inside),
         points(Status.absent, shape=CROSS, strokeWidth=1.6).encode(y=foot, color=bare),
     ]
+
+
+def _ticks(points: Sequence[Mapping[str, Any]]) -> list[int]:
+    """1, 2, 5, 10, … between the first and the last mark."""
+    steps = [point["steps"] for point in points if point["steps"] is not None]
+    every = [m * 10**k for k in range(10) for m in (1, 2, 5)]
+    return [step for step in every if steps and min(steps) <= step <= max(steps)]
 
 
 def _key(points: Sequence[Mapping[str, Any]], seeds: str) -> list[str]:

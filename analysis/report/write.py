@@ -11,6 +11,7 @@ import vl_convert as vlc
 from analysis.page import PNG_SCALE
 from analysis.report.blocks import Report
 from analysis.report.html import page
+from analysis.report.stamp import stamped
 from grok_sweep.store import write_atomic
 
 VERSION = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
@@ -19,7 +20,7 @@ VERSION = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
 def write(report: Report, file: Path, figures: Path | None) -> list[Path]:
     """Write the page to `file` and its figures to the folder `figures`; the page's path comes first."""
-    specs = {figure.name: figure.spec() for figure in report.figures}
+    specs = {figure.name: stamped(figure.spec(), report.stamp) for figure in report.figures}
     library = vlc.javascript_bundle(vl_version=VERSION)  # pyright: ignore[reportCallIssue] (the stub is wrong)
     write_atomic(file, page(report, specs, library).encode())
     written = [file]
