@@ -22,6 +22,8 @@ SEEDS = ("data.split_seed", "model.init_seed")
 NUMERICAL = ("data.", "model.", "optimizer.", "dtype", "loss_dtype", "allow_tf32")
 """Prefixes of the settings that change a run's numbers: runs that differ in one never share a cell unseen."""
 
+SWEEP = "sweep"
+"""The column that tells several sweeps apart, where they are read as one."""
 GROUPS = ("data", "model", "optimizer", "experiment")
 """Folders of conf/ that a command may sweep over as a whole."""
 
@@ -33,12 +35,12 @@ def swept(rows: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> tuple[str,
     """Settings with more than one value: those asked for on the command line first, then any other that differs.
 
     Others differ where two commands wrote into one sweep. Left out are sizes that only follow d_model, and what
-    follows a group that was asked for (data=add,multiply: data.operation).
+    follows a group that was asked for (data=add,multiply: data.operation) or the sweep itself, of several.
     """
     others = sorted(name for row in rows for name in row if name.startswith(NUMERICAL))
     names = dict.fromkeys([*asked, *others])
     found = [name for name in names if len({_key(row.get(name)) for row in rows}) > 1]
-    groups = [name for name in found if name in GROUPS]
+    groups = [name for name in found if name in (*GROUPS, SWEEP)]
     return tuple(name for name in found if name in asked or not _follows(name, groups, rows))
 
 
@@ -83,7 +85,7 @@ def where(runs: pl.DataFrame, conditions: Sequence[str]) -> pl.DataFrame:
         if not equals:
             raise ValueError(f"--where takes name=value, for example data.p=59; got {condition!r}")
         for setting in full_names(name.strip()):
-            _require_setting("--where", setting, runs)
+            _require_setting("--where", setting, runs, [name for name in runs.columns if _is_varied(name, runs)])
             values = runs[setting].to_list()
             kept = [value_text(value) == _canonical(wanted.strip()) for value in values]
             if not any(kept):
@@ -100,15 +102,26 @@ def _canonical(text: str) -> str:
         return text
 
 
-def _require_setting(flag: str, name: str, runs: pl.DataFrame) -> None:
+def _is_varied(name: str, runs: pl.DataFrame) -> bool:
+    return (name in GROUPS or name.startswith(NUMERICAL)) and runs[name].n_unique() > 1
+
+
+def _require_setting(flag: str, name: str, runs: pl.DataFrame, varied: Sequence[str]) -> None:
     is_dotted = "." in name and not name.startswith(MEASURED)
     is_setting = is_dotted or name in ("n_steps", "sweep", *GROUPS) or name.startswith(NUMERICAL)
     if name not in runs.columns or not is_setting:
         near = difflib.get_close_matches(
             name, [*SHORTHANDS, *(c for c in runs.columns if c.startswith(NUMERICAL) or c in GROUPS)], n=1
         )
-        meant = f"did you mean {near[0]}?" if near else "settings have names such as data.frac_train or wd"
-        raise ValueError(f"{flag}: unknown setting {name}; {meant}")
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"{flag}: unknown setting {name}; {meant}{_told(varied)}")
+
+
+def _told(varied: Sequence[str]) -> str:
+    """What varies, as one may name it: wd, frac, seed."""
+    short = {full: name for name, full in SHORTHANDS.items()} | dict.fromkeys(SEEDS, "seed")
+    words = dict.fromkeys(short.get(name, name) for name in varied)
+    return f"varied here: {', '.join(words)}" if words else "settings have names such as data.frac_train or wd"
 
 
 # --- --x, --y -----------------------------------------------------------------------------------------------
@@ -119,7 +132,8 @@ def choose(
 ) -> tuple[str, str | None, tuple[str, ...]]:
     """The settings of the horizontal and the vertical axis, and those that are swept beside them.
 
-    y is None for a sweep of one setting. Runs that differ in seeds alone share a cell, unless a seed is an axis.
+    y is None for a sweep of one setting. Runs that differ in seeds alone share a cell, unless a seed is an axis. Of
+    several sweeps, which one it is comes last.
 
     Args:
         runs: a row a run, already narrowed by --where.
@@ -134,7 +148,7 @@ def choose(
     if len(set(chosen)) < len(chosen):
         raise ValueError(f"--x and --y are both {chosen[0]}; choose two different settings")
     told = [name for name in varied if any(one.startswith(name + ".") for one in chosen)]  # data, by data.operation
-    free = [name for name in varied if name not in (*SEEDS, *chosen, *told)]
+    free = sorted((name for name in varied if name not in (*SEEDS, *chosen, *told)), key=lambda name: name == SWEEP)
     seeds = [name for name in reversed(varied) if name in SEEDS]
     if not varied and not chosen:
         raise ValueError(
@@ -156,7 +170,7 @@ def _chosen(flag: str, name: str, runs: pl.DataFrame, varied: Sequence[str]) -> 
     if name == "seed":
         return next((seed for seed in reversed(SEEDS) if seed in varied), SEEDS[1])
     full = full_names(name)[0]
-    _require_setting(flag, full, runs)
+    _require_setting(flag, full, runs, varied)
     return full
 
 

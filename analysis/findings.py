@@ -199,7 +199,7 @@ def differences(found: SweepMap) -> Findings:
 
     if len(found.sweep.parts) != 2:
         return Findings()
-    a, b = found.sweep.parts.values()
+    a, b = (replace(part, name=label) for label, part in found.sweep.parts.items())
     compared = paired(a, b)
     said = [captions.printable(line) for line in compared.lines()]
     sections = [("Two sweeps, cell by cell", _paragraph(said))]

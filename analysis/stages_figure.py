@@ -124,26 +124,36 @@ def _layers(base: alt.Chart) -> Sequence[alt.Chart]:
     colour = alt.Color(field="what", type="nominal", scale=alt.Scale(domain=names, range=colours), legend=legend)
     shape = alt.Shape(field="what", type="nominal", scale=alt.Scale(domain=names, range=shapes), legend=legend)
     scale = alt.Scale(type="log", nice=False, padding=20)
-    y = alt.Y(field="steps", type="quantitative", scale=scale, axis=alt.Axis(title="step", format=",d", grid=True))
+    y = alt.Y(
+        field="steps",
+        type="quantitative",
+        scale=scale,
+        axis=alt.Axis(title="step", format=",d", grid=True, values=_ticks(base.data.values)),
+    )
     bars = base.mark_rule(strokeWidth=1.6).encode(
         y=alt.Y(field="low", type="quantitative", scale=scale), y2=alt.Y2(field="high"), color=colour
     )
     tip = alt.expr("datum.tip")
-    inside = alt.Fill(field="what", type="nominal", scale=alt.Scale(domain=names, range=colours), legend=None)
-    bare = colour.legend(None)
 
     def points(status: Status, **style: Any) -> alt.Chart:
         these = base.transform_filter(f"datum.status === '{status.value}'")
-        return these.mark_point(**{"size": 34, "opacity": 1, "tooltip": tip} | style)
+        return these.mark_point(**{"size": 52, "opacity": 1, "filled": True, "tooltip": tip} | style)
 
     foot = alt.Y(value=alt.expr(f"{HEIGHT - 8} - {FOOT} * datum.row"))
     return [
         bars.transform_filter("isValid(datum.low)"),
-        points(Status.found).encode(y=y, color=colour, shape=shape, fill=inside),
-        points(Status.not_separable, fill="white").encode(y=y, color=bare, shape=shape.legend(None)),
-        points(Status.not_yet, shape=TRIANGLE).encode(y=y, color=bare, fill=inside),
-        points(Status.absent, shape=CROSS, strokeWidth=1.6).encode(y=foot, color=bare),
+        points(Status.found).encode(y=y, color=colour, shape=shape),
+        points(Status.not_separable, filled=False, fill="white", size=34).encode(y=y, color=colour, shape=shape),
+        points(Status.not_yet, shape=TRIANGLE).encode(y=y, color=colour),
+        points(Status.absent, shape=CROSS, filled=False, size=34, strokeWidth=1.6).encode(y=foot, color=colour),
     ]
+
+
+def _ticks(points: Sequence[Mapping[str, Any]]) -> list[int]:
+    """1, 2, 5, 10, … between the first and the last mark."""
+    steps = [point["steps"] for point in points if point["steps"] is not None]
+    every = [m * 10**k for k in range(10) for m in (1, 2, 5)]
+    return [step for step in every if steps and min(steps) <= step <= max(steps)]
 
 
 def _key(points: Sequence[Mapping[str, Any]], seeds: str) -> list[str]:

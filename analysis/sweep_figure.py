@@ -57,11 +57,17 @@ def drawing(found: SweepMap, colour: Sequence[str], extras: Extras) -> Drawing:
         table = differences.beside(found.cells, found.runs, found.names, extras.compared)
         found = replace(found, cells=table)
         known |= differences.colours(table, extras.compared)
-    chosen = tuple(colours.chosen(name, known) for name in colour) or colours.DEFAULT
+    chosen = tuple(colours.chosen(name, known) for name in colour) or _usual(known)
     names = [found.x, *([found.y] if found.y is not None else []), *found.others]
     settings = {name: places.setting(name, found.runs) for name in names}
     cells = found.cells.filter(pl.col("n_runs") > 0).to_dicts()
     return Drawing(found, extras, known, chosen, cells, settings)
+
+
+def _usual(known: Mapping[str, Colour]) -> tuple[str, ...]:
+    """What is shown where nothing was chosen: of two sweeps, the second map is how they differ."""
+    difference = known.get(f"{differences.KEY}t_test")
+    return (colours.DEFAULT[0], difference.key) if difference is not None and difference.scale else colours.DEFAULT
 
 
 # --- the figure ---------------------------------------------------------------------------------------------

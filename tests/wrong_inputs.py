@@ -569,14 +569,17 @@ ANALYSIS: list[Row] = [
     ("sweep file", ["file is a file; expected a sweep's folder, runs/<sweep>"]),
     (
         "sweep runs/sweep --x nonsense",
-        ["--x: unknown setting nonsense; settings have names such as data.frac_train or wd"],
+        ["--x: unknown setting nonsense; varied here: …"],
     ),
-    ("sweep runs/sweep --y frac_trian", ["--y: unknown setting frac_trian; did you mean data.frac_train?"]),
-    ("sweep runs/sweep --x final.test_loss", ["--x: unknown setting final.test_loss; settings have names …"]),
+    (
+        "sweep runs/sweep --y frac_trian",
+        ["--y: unknown setting frac_trian; did you mean data.frac_train? varied here: …"],
+    ),
+    ("sweep runs/sweep --x final.test_loss", ["--x: unknown setting final.test_loss; varied here: …"]),
     ("sweep runs/sweep --x wd --y wd", ["--x and --y are both optimizer.weight_decay; choose two …"]),
     ("sweep runs/sweep --where p", ["--where takes name=value, for example data.p=59; got 'p'"]),
     ("sweep runs/sweep --where p=5", ["--where p=5: no run has it; data.p is one of 23"]),
-    ("sweep runs/sweep --where wdd=1", ["--where: unknown setting wdd; did you mean wd?"]),
+    ("sweep runs/sweep --where wdd=1", ["--where: unknown setting wdd; did you mean wd? varied here: …"]),
     ("sweep runs/sweep --where wd=0.1", ["nothing to map: no setting has two values in 1 run; sweep one …"]),
     ("sweep runs/sweep --out file", ["cannot write to file: file is a file; give another folder with …"]),
     (

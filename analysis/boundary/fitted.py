@@ -98,7 +98,7 @@ def _why_no_fit(sample: Sample) -> str:
     n, needed = int(sample.timed.sum()), len(Design.of(sample.frac, sample.other).terms) + MORE_EVENTS
     if n < needed:
         after = f" after more than {sample.fastest:,} steps" if fast else ""
-        return f"too few events: {n} runs got there{after}, {needed} are needed"
+        return f"too few events: {n} run{'s' if n != 1 else ''} got there{after}, {needed} are needed"
     return "" if len(distinct(sample.frac[sample.timed])) > 1 else "events at one train fraction only"
 
 

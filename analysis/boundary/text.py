@@ -29,12 +29,26 @@ def lines(boundary: Boundary) -> list[str]:
     rows = [_cells(row, found.name, found.run_budget) for row in known.head(ROWS).iter_rows(named=True)]
     more = known.height - len(rows)
     rest = [f"… and {more} more rows"] if more else []
-    without = [
-        f"{status} at {found.name} {', '.join(f'{y:g}' for y in of_status[found.name])} within {budget:,} steps"
-        for (status, budget), of_status in unknown.group_by("status", "budget", maintain_order=True)
-    ]
     key = [CHANGE] if known["bracket_low"].drop_nulls().len() else []
-    return [title, *(aligned([[found.name, *HEADS], *rows]) if rows else []), *rest, *key, *without, *boundary.notes]
+    return [
+        title,
+        *(aligned([[found.name, *HEADS], *rows]) if rows else []),
+        *rest,
+        *key,
+        *_unknown(unknown),
+        *boundary.notes,
+    ]
+
+
+def _unknown(table: pl.DataFrame) -> list[str]:
+    """A line for each reason: not identified at weight_decay 0.1, 0.3 within 1,333 or 4,000 steps: the reason."""
+    name, found = table.columns[0], dict[str, list[str]]()
+    within = table.group_by("status", name, maintain_order=True).agg("budget")
+    for (status, budgets), here in within.group_by("status", "budget", maintain_order=True):
+        steps = " or ".join(f"{budget:,}" for budget in budgets)
+        found.setdefault(status, []).append(f"{', '.join(f'{y:g}' for y in here[name])} within {steps} steps")
+    ends = {status: status.partition(": ") for status in found}
+    return [f"{ends[status][0]} at {name} {'; '.join(where)}: {ends[status][2]}" for status, where in found.items()]
 
 
 def _cells(row: Mapping[str, Any], name: str, run_budget: int) -> list[str]:

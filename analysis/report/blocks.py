@@ -74,12 +74,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """A page: title, a line under it, facts at a glance (name to value) and sections."""
+    """A page: title, a line under it, facts at a glance (name to value), sections; a stamp above each figure."""
 
     title: str
     subtitle: str
     facts: Sequence[tuple[str, str]]
     sections: Sequence[Section]
+    stamp: str = ""
 
     @property
     def figures(self) -> list[Figure]:

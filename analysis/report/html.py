@@ -51,6 +51,7 @@ th { border-bottom: 1px solid #999999; font-weight: 600; }
 .whole { white-space: nowrap; }
 td:first-child { white-space: nowrap; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th.number { white-space: normal; }
 pre { background: #f4f4f4; border: 1px solid #dddddd; border-radius: 4px; padding: 10px 12px; font-size: 12.5px;
   line-height: 1.45; white-space: pre-wrap; overflow-wrap: anywhere; }
 #vg-tooltip-element td.value { white-space: pre-line; max-width: 560px; }

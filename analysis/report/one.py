@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from analysis.report import circles, curves, frequencies, neurons, pairs, stages_of_run, tables
+from analysis.report import circles, curves, frequencies, neurons, pairs, stages_of_run, stamp, tables
 from analysis.report.blocks import Report, Section, Text
 from analysis.report.over_time import Band
 from analysis.report.record import Opened, Record
@@ -46,6 +46,7 @@ def report(record: Record, opened: Opened) -> Report:
         tables.subtitle(record),
         tables.facts(record, opened),
         [s for s in sections if s is not None],
+        stamp.of_run(record),
     )
 
 

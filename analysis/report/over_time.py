@@ -82,13 +82,14 @@ def curves(
     detail: str = "",
     legend: str = "right",
     pointer: str = "pointer",
+    dash_legend: bool = True,
 ) -> Any:
     """Lines over the steps, without the look that `styled` gives.
 
     Args:
         data: as `points` makes them; several pieces of lines may be joined.
         marks: name and step of events, drawn as dotted uprights.
-        legend: where it stands.
+        legend: where it stands; dash_legend: whether it shows the dashes too.
         pointer: what follows the pointer bears this name; another one for each panel of a figure.
         detail: a field of the data that parts lines of one name; then no values follow the pointer.
     """
@@ -98,7 +99,7 @@ def curves(
     colours = alt.Scale(domain=names, range=[line.colour for line in lines])
     dashes = alt.Scale(domain=names, range=[list(line.dash) for line in lines])
     colour = alt.Color(field="name", type="nominal", scale=colours, legend=entries)
-    dash = alt.StrokeDash(field="name", type="nominal", scale=dashes, legend=entries)
+    dash = alt.StrokeDash(field="name", type="nominal", scale=dashes, legend=entries if dash_legend else None)
     base = alt.Chart(style.table(data))
     drawn = base.mark_line(strokeWidth=1.7, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash)
     if detail:

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 
 from analysis.axes import NUMERICAL, SEEDS, SHORTHANDS
-from analysis.report import frequencies, over_time, spectra, stages_of_run, style, tables
+from analysis.report import frequencies, over_time, spectra, stages_of_run, stamp, style, tables
 from analysis.report.blocks import Block, Figure, Listing, Report, Section, Table, Text
 from analysis.report.methods import methods, task
 from analysis.report.over_time import Line
@@ -57,7 +57,8 @@ def report(records: Sequence[Record], opened: Sequence[Opened]) -> Report:
         Section("Commands", _commands(records, labels)),
     ]
     title = f"{counted(len(records), 'run').capitalize()} side by side: {listed(shown)}"
-    return Report(title, f"{', '.join(f'{r.sweep}/{r.run_id}' for r in records)}", [], sections)
+    told = stamp.of_runs(labels, [record.sweep for record in records])
+    return Report(title, f"{', '.join(f'{r.sweep}/{r.run_id}' for r in records)}", [], sections, told)
 
 
 # --- what differs -------------------------------------------------------------------------------------------
@@ -164,11 +165,13 @@ def _curves(records: Sequence[Record], labels: Sequence[str]) -> Section:
     panels = [panel for column, axis in CURVES if (panel := _panel(records, labels, column, axis)) is not None]
     if not panels:
         return Section("Curves", [Text("No run has logged two rows yet.", quiet=True)])
-    chart = alt.concat(*panels, columns=2, spacing=18).resolve_scale(y="independent", x="independent")
+    chart = alt.concat(*panels, columns=2, spacing=18).resolve_scale(
+        y="independent", x="independent", strokeDash="independent"
+    )
     caption = (
         "Each measure against the step, a colour a run. restricted_loss and excluded_loss use each step's own key "
-        "frequencies; those that end in _final the final ones, known only in hindsight. Step 0 is left out of "
-        "logarithmic axes."
+        "frequencies; those that end in _final, dashed, the final ones, known only in hindsight. Step 0 is left out "
+        "of logarithmic axes."
     )
     return Section(
         "Curves", [Figure("curves", style.styled(chart), caption, "Curves of the runs, measure by measure")]
@@ -193,7 +196,8 @@ def _panel(records: Sequence[Record], labels: Sequence[str], column: str, axis: 
     unit = OWN_UNITS.get(column, UNITS[axis])
     values = [point["value"] for point in data]
     y = style.share_axis(unit) if axis == "share" else style.value_axis(unit, values, log=axis == "log")
-    chart = over_time.curves(data, lines, y, last, width=PANEL[0], height=PANEL[1], legend="top", pointer=column)
+    size: dict[str, Any] = {"width": PANEL[0], "height": PANEL[1]}
+    chart = over_time.curves(data, lines, y, last, legend="top", pointer=column, dash_legend=False, **size)
     return chart.properties(title=alt.TitleParams(text=column))
 
 

@@ -54,14 +54,16 @@ class Paired:
     def lines(self) -> list[str]:
         """What was compared, what was left out, and the signs over all cells, as prose."""
         a, b = self.labels
-        contrast = "; ".join(f"{name}: {of_a} in a, {of_b} in b" for name, of_a, of_b in self.differs)
-        told = [f"a = {a}, b = {b}; {contrast or 'no setting differs'}"]
+        contrast = "; ".join(f"{name}: {of_a} in {a}, {of_b} in {b}" for name, of_a, of_b in self.differs)
+        told = [f"{b} beside {a}; {contrast or 'no setting differs'}"]
         n_pairs = self.pairs.select(_seeded(self.settings)).n_unique() if self.pairs.height else 0
         n_cells = self.cells.select(self.settings).n_unique() if self.settings else min(n_pairs, 1)
         told.append(f"{n_pairs} pairs of runs in {n_cells} cells")
-        told += [f"left out: {n} {what}" for what, n in self.unmatched.items() if n]
+        named = {"of a ": f"of {a} ", "of b ": f"of {b} "}
+        for what, n in self.unmatched.items():
+            told += [f"left out: {n} {_with(named, what)}"] if n else []
         for name in self.cells["name"].unique(maintain_order=True):
-            told.append(_signs(name, self.cells.filter(pl.col("name") == name)))
+            told.append(_signs(name, self.cells.filter(pl.col("name") == name), self.labels))
         return told
 
 
@@ -227,12 +229,21 @@ def _text(low: float, high: float, kind: str) -> str:
     return f"{one} to {other}"
 
 
-def _signs(name: str, cells: pl.DataFrame) -> str:
-    """The signs of one quantity over all cells."""
+def _with(words: Mapping[str, str], text: str) -> str:
+    for old, new in words.items():
+        text = text.replace(old, new)
+    return text
+
+
+def _signs(name: str, cells: pl.DataFrame, labels: tuple[str, str]) -> str:
+    """The signs of one quantity over all cells: t_test: later in b in 2 of 5 pairs, in a in 0; …"""
     n = {count: int(cells[f"n_{count}"].sum()) for count in COUNTS}
     bounds = n["at_least"] + n["at_most"] + n["hidden"]
-    hidden = f"; {bounds} of {n['pairs']} known as a bound or not at all" if bounds else ""
+    hidden = f"; the difference itself is not known, or a bound alone, in {bounds}" if bounds else ""
     other = int(cells["n_other_length"].sum()) if "." in name else 0
     lengths = f"; {other} of runs that stopped at different steps" if other else ""
-    signs = f"larger in b {n['larger']}, in a {n['smaller']}, the same {n['same']}, unknown {n['unknown']}"
-    return f"{name}: {signs}{hidden}{lengths}"
+    a, b = labels
+    more = "later" if name.startswith("t_") else "larger"
+    signs = f"{more} in {b} in {n['larger']} of {n['pairs']} pairs, in {a} in {n['smaller']}"
+    rest = [f"{n[key]} {said}" for key, said in (("same", "the same"), ("unknown", "not known")) if n[key]]
+    return f"{name}: {', '.join([signs, *rest])}{hidden}{lengths}"

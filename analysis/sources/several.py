@@ -11,11 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
+from analysis.axes import SWEEP
 from analysis.load import Sweep, load_sweep, stacked, swept_settings
 from grok_sweep import run_table
-
-SWEEP = "sweep"
-"""The column, and the swept setting, that tells the sweeps apart."""
 
 
 def load_sweeps(paths: Sequence[str | os.PathLike[str]]) -> Sweep:

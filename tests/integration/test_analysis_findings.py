@@ -109,6 +109,10 @@ def test_two_sweeps_are_compared_and_need_a_place(sweep, tmp_path, capsys):
     table = pl.read_csv(tmp_path / "out" / "differences.csv")
     cell = table.filter(pl.col(WD) == 3.0, pl.col(FRAC) == 0.3, name="t_test")
     assert cell["median"].item() == pytest.approx(math.log(2), abs=0.1), "the second sweep takes twice as long"
+    figure = (tmp_path / "out" / "phase_diagram.svg").read_text()
+    assert ">t_test: " in figure, "the second map is how they differ"
+    assert "weight decay (AdamW, decoupled), log-spaced" in figure
+    assert "train fraction<" in figure, "the sweeps' own settings are the axes"
     assert not {"differences.csv", "phase_diagram.html"} & {file.name for file in sweep.path.iterdir()}
 
 

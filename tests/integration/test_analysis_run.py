@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from small_runs import plan_of, small_config
@@ -29,6 +31,7 @@ from grok_sweep.run import run_one
 from grok_sweep.second_pass import measure_run
 from grok_sweep.store import RunDir, State
 
+SVG = "{http://www.w3.org/2000/svg}"
 ROOT = Path(__file__).parents[2]
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror=alert(2)>"'&"""
 EVERYTHING = {
@@ -281,6 +284,30 @@ def test_runs_side_by_side(sweep, tmp_path):
     for path in paths:
         assert path.name[:6] in curves
         assert path.name[:6] in page.sections["Stages"]
+
+
+def test_side_by_side_what_is_known_only_in_hindsight_is_dashed_and_nothing_else(sweep, tmp_path):
+    folder, ids = sweep
+    path = folder.run(ids["grokking"]).path
+    measure_run(path, ["restricted_loss_final", "excluded_loss_final"])
+    written = report_run(path, [folder.run(ids["mlp"]).path], tmp_path)
+    spec = json.loads(re.search(r"const figures = (.*);\n", written[0].read_text())[1])["curves"]
+    for panel in spec["concat"]:
+        line = next(layer for layer in panel["layer"] if layer["mark"].get("type") == "line")
+        is_dashed = any(line["encoding"]["strokeDash"]["scale"]["range"])
+        assert is_dashed == panel["title"]["text"].endswith("_final"), panel["title"]
+    assert spec["resolve"]["scale"]["strokeDash"] == "independent", "else all panels take the first one's dashes"
+
+
+def test_every_figure_says_of_which_run_it_is(sweep, tmp_path):
+    folder, ids = sweep
+    path = folder.run(ids["grokking"]).path
+    pictures = [file for file in report_run(path, out=tmp_path) if file.suffix == ".svg"]
+    assert len(pictures) == len(EVERYTHING)
+    for picture in pictures:
+        said = " ".join("".join(node.itertext()) for node in ElementTree.parse(picture).iter(f"{SVG}text"))
+        assert f"{folder.path.name}/{path.name}: (a + b) mod 23, train fraction 0.7, weight decay 1" in said, picture
+        assert "step 400" in said, picture
 
 
 # --- the command --------------------------------------------------------------------------------------------

@@ -37,6 +37,17 @@ def test_seeds_are_gathered_into_cells_unless_nothing_else_is_varied():
     assert chosen(rows(**{INIT: [0, 1], FRAC: [0.2, 0.3]}), y="seed") == (FRAC, INIT, ())
 
 
+def test_of_several_sweeps_the_sweep_comes_last_and_what_follows_it_is_no_axis():
+    found = [
+        row | {"sweep": sweep, LR: lr}
+        for sweep, lr in (("a", 0.01), ("b", 0.003))
+        for row in rows(**{WD: [0.1, 1.0], FRAC: [0.2, 0.3]})
+    ]
+    assert swept(found, ["sweep", WD, FRAC]) == ("sweep", WD, FRAC)
+    assert chosen(found, asked=["sweep", WD, FRAC]) == (WD, FRAC, ("sweep",))
+    assert chosen(found, "sweep", asked=["sweep", WD, FRAC]) == ("sweep", WD, (FRAC,))
+
+
 def test_a_setting_that_differs_unasked_is_swept_too():
     found = [*rows(**{WD: [0.1, 1.0]}), *rows(**{WD: [0.1, 1.0], P: [31]})]
     assert swept(found, [WD]) == (WD, P)
@@ -65,11 +76,12 @@ def test_the_only_varied_setting_may_be_asked_for_as_y():
     [
         ({}, None, None, "nothing to map: no setting has two values in 1 run"),
         ({WD: [0.1, 1.0]}, "wd", "wd", "--x and --y are both"),
-        ({WD: [0.1, 1.0]}, "wdd", None, "--x: unknown setting wdd"),
+        ({WD: [0.1, 1.0]}, "wdd", None, "--x: unknown setting wdd; did you mean wd? varied here: wd"),
+        ({WD: [0.1, 1.0], FRAC: [0.3, 0.5]}, "foo", None, "--x: unknown setting foo; varied here: wd, frac"),
     ],
 )
 def test_what_cannot_be_mapped_is_said(values, x, y, message):
-    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(").replace("?", r"\?")):
         chosen(rows(**values), x, y, [WD, FRAC])
 
 
@@ -99,7 +111,7 @@ def test_where_seed_means_both_seeds_and_conditions_add_up():
     "condition,message",
     [
         ("p", "takes name=value"),
-        ("q=3", "unknown setting q"),
+        ("q=3", "unknown setting q; did you mean p|--where: unknown setting q; varied here: p"),
         ("state=done", "unknown setting state"),
         ("p=97", "--where p=97: no run has it; data.p is one of 31, 59"),
     ],

@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.curves import CURVES, MOST_POINTS, budget, csv, drawn, shown, thinned
+from analysis.curves import CURVES, HINDSIGHT, LOGGED, MOST_POINTS, budget, csv, drawn, joined, shown, thinned
 
 STEPS = st.lists(st.integers(0, 10**6), min_size=1, max_size=300, unique=True).map(sorted)
 
@@ -29,6 +29,19 @@ def test_thinned_rows_are_few_keep_the_last_and_leave_no_gap_that_was_not_there(
 
     for step in steps:
         assert min(abs(way(step) - way(k)) for k in kept) <= 1 / (n_points - 1) + 1e-9
+
+
+def test_rows_of_hindsight_stand_beside_the_logged_ones_or_between_them_and_break_no_curve():
+    logged = pl.concat([rows([0, 10, 20]).with_columns(run_id=pl.lit(name)) for name in ("b", "a")])
+    logged = logged.with_columns(pl.lit(0.5).alias(name) for name in LOGGED)
+    final = rows([10, 15]).with_columns(pl.lit(0.25).alias(name) for name in HINDSIGHT)
+    both = joined(logged, final)
+    assert both.select("run_id", "step").rows() == [("b", s) for s in (0, 10, 20)] + [
+        ("a", s) for s in (0, 10, 15, 20)
+    ]
+    lines = csv(both, ["restricted_loss", "restricted_loss_final"])
+    assert lines["a"].split("\n") == ["0,.5,", "10,.5,.25", "15,,.25", "20,.5,"]
+    assert lines["b"].split("\n") == ["0,.5,", "10,.5,", "20,.5,"]
 
 
 def test_runs_are_thinned_apart():
