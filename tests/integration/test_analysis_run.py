@@ -232,6 +232,7 @@ def test_weights_that_are_not_finite_are_not_measured(run_dir):
 
 @pytest.mark.parametrize("state", [State.running, State.interrupted, State.failed, State.diverged])
 def test_a_run_that_is_not_done_says_how_it_stands(run_dir, state):
+    run_dir.checkpoint_file.unlink()  # its figures are those of a run that is done
     run_dir.write_status(state, step=400, n_steps=400, end=None, error=f"RuntimeError: {HOSTILE}")
     if state is not State.diverged:
         run_dir.summary_file.unlink()
