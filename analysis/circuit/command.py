@@ -162,7 +162,7 @@ def _write(chosen: argparse.Namespace, checkpoint: Checkpoint, found: Circuit) -
     is_page = not chosen.no_page and chosen.json != "-"
     if not is_page and chosen.markdown is None:
         return
-    report = report_of(checkpoint, found, shlex.join(["python", "-m", "analysis", *sys.argv[1:]]))
+    report = report_of(checkpoint, found, shlex.join([".venv/bin/python", "-m", "analysis", *sys.argv[1:]]))
     if chosen.markdown is not None:
         _say(write_markdown(report, chosen.markdown), chosen)
     if is_page:

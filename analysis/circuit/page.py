@@ -12,15 +12,16 @@ from analysis.report.one import order_of
 from analysis.report.words import listed, number
 
 
-def page(circuit: Circuit, title: str, subtitle: str, when: str, source: Section) -> Report:
+def page(circuit: Circuit, title: str, subtitle: str, when: str, source: Section, stamp: str = "") -> Report:
     """The whole page.
 
     Args:
         when: which weights these are, as in "at step 40,000" or "in this file".
         source: where they come from.
+        stamp: stands above each figure.
     """
     sections = [*_sections(circuit, when), source]
-    return Report(title, subtitle, facts(circuit), sections)
+    return Report(title, subtitle, facts(circuit), sections, stamp)
 
 
 def facts(circuit: Circuit) -> list[tuple[str, str]]:

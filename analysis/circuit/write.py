@@ -14,6 +14,7 @@ from analysis.circuit.of_checkpoint import source_of
 from analysis.circuit.values import values
 from analysis.page import figure_files
 from analysis.report.blocks import Report
+from analysis.report.stamp import stamped
 from analysis.report.words import steps
 from analysis.report.write import write
 from analysis.sweep import require_writable
@@ -45,7 +46,9 @@ def report_of(checkpoint: Checkpoint, found: Circuit, command: str) -> Report:
     """
     when = "in this file" if checkpoint.step is None else f"at step {steps(checkpoint.step)}"
     source = page.source(checkpoint.notes, source_of(checkpoint), command)
-    return page.page(found, f"The circuit of {checkpoint.path.name}", f"{checkpoint.layout}, {when}", when, source)
+    name = checkpoint.path.name
+    stamp = f"{name}: {checkpoint.operation} mod {checkpoint.p}, {when}"
+    return page.page(found, f"The circuit of {name}", f"{checkpoint.layout}, {when}", when, source, stamp)
 
 
 def write_page(report: Report, checkpoint: Checkpoint, out: Path | None, figures: bool) -> list[Path]:
@@ -67,7 +70,7 @@ def write_markdown(report: Report, path: Path) -> list[Path]:
     written = [path]
     for name, figure in shown.items():
         written.append(path.with_name(f"{prefix}{name}.svg"))
-        write_atomic(written[-1], figure_files(figure.spec())[".svg"])
+        write_atomic(written[-1], figure_files(stamped(figure.spec(), report.stamp))[".svg"])
     return written
 
 
