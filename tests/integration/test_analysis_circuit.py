@@ -8,41 +8,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import plan_of, small_config
+from small_runs import grokking, plan_of
 
 from analysis.__main__ import main
 from grok_sweep.config import (
     Activation,
     DataConfig,
-    LoggerConfig,
-    LoggerKind,
-    MeasuresConfig,
     ModelConfig,
     OptimizerConfig,
     SnapshotsConfig,
     Split,
 )
-from grok_sweep.measures.table import MEASURES
 from grok_sweep.run import run_one
 from grok_sweep.store import RunDir, State
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "</script><script>alert(1)</script>"
 FEW = ["--relabellings", "10"]
-
-
-def grokking(**changes):
-    """p = 23, width 32: memorises by step 60, groks at 200, ends with two key frequencies."""
-    defaults = {
-        "data": DataConfig(p=23, frac_train=0.7),
-        "model": ModelConfig(d_model=32),
-        "optimizer": OptimizerConfig(lr=1e-2),
-        "measures": MeasuresConfig(names=list(MEASURES), every=20),
-        "snapshots": SnapshotsConfig(n=10),
-        "logger": LoggerConfig(kind=LoggerKind.none),
-        "n_steps": 400,
-    }
-    return small_config(**(defaults | changes))
 
 
 SHORT = {"n_steps": 80, "snapshots": SnapshotsConfig(n=0)}

@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import small_runs
 from small_runs import plan_of, small_config
 
 from analysis.report.command import report_run
@@ -26,7 +27,6 @@ from grok_sweep.config import (
     OptimizerName,
     SnapshotsConfig,
 )
-from grok_sweep.measures.table import MEASURES
 from grok_sweep.run import run_one
 from grok_sweep.second_pass import measure_run
 from grok_sweep.store import RunDir, State
@@ -41,17 +41,7 @@ EVERYTHING = {
 
 
 def grokking(**changes):
-    """p = 23, width 32: memorises by step 60, groks at 200, ends with two key frequencies."""
-    defaults = {
-        "data": DataConfig(p=23, frac_train=0.7),
-        "model": ModelConfig(d_model=32),
-        "optimizer": OptimizerConfig(lr=1e-2),
-        "measures": MeasuresConfig(names=list(MEASURES), every=20, vector_every=2),
-        "snapshots": SnapshotsConfig(n=10),
-        "logger": LoggerConfig(kind=LoggerKind.none, tags=[HOSTILE]),
-        "n_steps": 400,
-    }
-    return small_config(**(defaults | changes))
+    return small_runs.grokking(**({"logger": LoggerConfig(kind=LoggerKind.none, tags=[HOSTILE])} | changes))
 
 
 SHORT = {"n_steps": 80, "snapshots": SnapshotsConfig(n=0)}
