@@ -10,7 +10,7 @@ sweep: $(INSTALLED)
 	$(BIN)/python launch.py -m wd=0.1,1.0 frac=0.2,0.3,0.5 experiment=quick
 	$(BIN)/python -m analysis sweep runs/quick
 
-# A worker a core, each with one thread; the tests of a file stay together, as they share what was trained.
+# A worker a core and one more, each with one thread; the tests of a file stay together, as they share what was trained.
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist loadfile
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import polars as pl
 
+FRAC_TRAIN, WEIGHT_DECAY = "data.frac_train", "optimizer.weight_decay"
 SHORTHANDS = {
     "p": "data.p",
-    "frac": "data.frac_train",
-    "wd": "optimizer.weight_decay",
+    "frac": FRAC_TRAIN,
+    "wd": WEIGHT_DECAY,
     "lr": "optimizer.lr",
     "steps": "n_steps",
 }

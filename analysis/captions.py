@@ -7,15 +7,15 @@ from typing import Any
 
 import polars as pl
 
-from analysis.axes import NUMERICAL, SEEDS, in_order, spacing, value_text
+from analysis.axes import FRAC_TRAIN, NUMERICAL, SEEDS, WEIGHT_DECAY, in_order, spacing, value_text
 from analysis.labels import steps_text
 from analysis.outcomes import STATES
 from grok_sweep.config import RunConfig, flat, resolved
 
 ALWAYS = {
     "data.p": "p",
-    "data.frac_train": "train fraction",
-    "optimizer.weight_decay": "weight decay",
+    FRAC_TRAIN: "train fraction",
+    WEIGHT_DECAY: "weight decay",
     "optimizer.lr": "lr",
     "optimizer.eps": "eps",
     "model.d_model": "d_model",
@@ -23,7 +23,7 @@ ALWAYS = {
 }
 """Settings that stand in every subtitle, with their names there."""
 WORDS = {
-    "data.frac_train": "train fraction",
+    FRAC_TRAIN: "train fraction",
     "data.p": "modulus p",
     "optimizer.lr": "learning rate",
     "optimizer.eps": "Adam's eps",
@@ -46,7 +46,7 @@ def printable_lines(text: str) -> str:
 
 def setting_title(name: str, runs: pl.DataFrame) -> str:
     """The setting in words; weight decay says which kind it is, for AdamW's is not Adam's."""
-    if name == "optimizer.weight_decay":
+    if name == WEIGHT_DECAY:
         rules = set(runs["optimizer.name"].to_list()) if "optimizer.name" in runs.columns else set()
         return "weight decay (AdamW, decoupled)" if rules == {"adamw"} else "weight decay"
     return WORDS.get(name, name)

@@ -60,10 +60,10 @@ def colours(runs: pl.DataFrame, cells: pl.DataFrame, step: int | None = None) ->
         step: at which the at. measures were taken.
     """
     several = any(n > 1 for n in cells["n_runs"].to_list())
-    found = [_outcome(runs, several)]
+    found = [_outcome(several)]
     if "phase_scale_free" in runs.columns and runs["phase_scale_free"].null_count() < runs.height:
         found.append(_scale_free(several))
-    found += [_time(name, runs, cells, several) for name in TIMES]
+    found += [_time(name, cells, several) for name in TIMES]
     found.append(_share(runs, several))
     taken = [f"{how}.{name}" for how in measured.TAKEN for name in measured.measures(runs)]
     found += [_measure(name, runs, cells, step, several) for name in taken if f"{name}_median" in cells.columns]
@@ -100,8 +100,7 @@ def _of_the_runs(several: bool, more: str = "") -> tuple[str, ...]:
 # --- phases -------------------------------------------------------------------------------------------------
 
 
-def _outcome(runs: pl.DataFrame, several: bool) -> Colour:
-    del runs
+def _outcome(several: bool) -> Colour:
     notes = ("by the rule of Liu et al." + ("; the most frequent; n/m: n of m runs" if several else ""),)
     return Colour(
         "phase", "Phases", "phase", "Phase", notes, None,
@@ -129,8 +128,7 @@ TIMES = {
 COUNTS = {"t_test": "generalised", "t_train": "fitted", "t_novel": "generalised", "grok_delay": "generalised"}
 
 
-def _time(name: str, runs: pl.DataFrame, cells: pl.DataFrame, several: bool) -> Colour:
-    del runs
+def _time(name: str, cells: pl.DataFrame, several: bool) -> Colour:
     known = cells[f"{name}_median"].drop_nulls().to_list()
     what = TIMES[name].partition(": ")
     notes = (*_of_the_runs(several, f"; n/m: n of m {COUNTS[name]}"), *([what[2]] if what[2] else []))

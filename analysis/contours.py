@@ -16,10 +16,10 @@ from typing import Any
 
 import polars as pl
 
+from analysis.axes import WEIGHT_DECAY
 from analysis.labels import steps_text
 from analysis.places import Setting
 
-FRAC_TRAIN = "data.frac_train"
 BANDS = {"50": ("low_50", "high_50"), "90": ("low_90", "high_90")}
 NOTE = (
     "Lines: half of the seeds generalise within the steps that stand beside them, as fitted; dashed: more steps than "
@@ -45,7 +45,7 @@ class Contour:
     budget: int
     beyond: bool
     points: pl.DataFrame
-    setting: str = "optimizer.weight_decay"
+    setting: str = WEIGHT_DECAY
     where: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from grok_sweep.measures.table import ALWAYS, FINAL
+from analysis.measured import full_rows
+from grok_sweep.measures.table import FINAL
 
 PANELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Loss (nats)": ("log", ("train_loss", "test_loss", "novel_loss")),
@@ -85,8 +86,7 @@ def csv(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, str]:
 
     Empty: not taken in that row; UNDEFINED: taken, but without a value.
     """
-    chosen = [name for name in names if name not in (*ALWAYS, *HINDSIGHT)]
-    is_full = pl.any_horizontal(pl.col(name).is_not_null() for name in chosen) if chosen else pl.lit(False)
+    chosen, is_full = full_rows([name for name in names if name not in HINDSIGHT])
     columns = [pl.col("step").cast(pl.String)]
     for name in names:
         text = pl.col(name).cast(pl.Float64).round_sig_figs(4).cast(pl.String)
@@ -94,8 +94,8 @@ def csv(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, str]:
         absent = pl.when(is_full).then(pl.lit(UNDEFINED)).otherwise(pl.lit("")) if name in chosen else pl.lit("")
         columns.append(short.fill_null(absent))
     lines = rows.select("run_id", pl.concat_str(columns, separator=",").alias("line"))
-    joined = lines.group_by("run_id", maintain_order=True).agg(pl.col("line").str.join("\n"))
-    return dict(joined.iter_rows())
+    of_run = lines.group_by("run_id", maintain_order=True).agg(pl.col("line").str.join("\n"))
+    return dict(of_run.iter_rows())
 
 
 def shown(rows: pl.DataFrame) -> dict[str, tuple[str, tuple[str, ...]]]:

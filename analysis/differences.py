@@ -14,9 +14,8 @@ from analysis import scales
 from analysis.colours import Colour
 from analysis.labels import Cell, look_word
 from analysis.looks import BOUND, COLOURED, NO_VALUE, Size
+from analysis.sources.spans import LN_RATIO
 
-LN_RATIO = "ln(b / a)"
-"""The kind of a difference that is a ratio, as analysis.sources names it."""
 KEY = "difference."
 
 

@@ -15,14 +15,16 @@ import numpy as np
 import polars as pl
 
 from analysis import axes, captions
-from analysis.contours import FRAC_TRAIN, Contour
+from analysis.axes import FRAC_TRAIN, WEIGHT_DECAY
+from analysis.contours import Contour
 from analysis.sweep_map import Extras, SweepMap
 
 SEED = 0
 """Of the draws behind the intervals of alarms: the same sweep gives the same table."""
 MOST_BOUNDARIES = 12
 """Combinations of further settings for which a boundary is fitted."""
-WEIGHT_DECAY = "optimizer.weight_decay"
+MOST_CRITICAL = 20
+"""Values of the other setting at which critical fractions are looked for: a hundred would take two seconds."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Findings:
     Attributes:
         extras: what maps and page show of it.
         tables: name of the file, without its ending, to the table.
-        figures: name of the file, without its ending, to an Altair chart.
+        figures: name of the file, without its ending, to a Vega-Lite specification.
         lines: what the command prints.
     """
 
@@ -69,23 +71,26 @@ def boundary(found: SweepMap) -> Findings:
     other = next((name for name in (found.x, found.y) if name not in (FRAC_TRAIN, None)), WEIGHT_DECAY)
     if FRAC_TRAIN not in (found.x, found.y) or not _has_numbers(found.runs, other):
         return Findings()
-    parts = list(_combinations(found))
-    whole = Findings()
-    for where, runs in parts[:MOST_BOUNDARIES]:
-        whole += _boundary(runs, other, found.sweep.swept, where)
-    if len(parts) > MOST_BOUNDARIES:
-        left = len(parts) - MOST_BOUNDARIES
-        more = f"and {left} more combinations of settings, for which no boundary was fitted: choose with --where"
-        whole = replace(whole, lines=[*whole.lines, more])
-    tables = [table for name, table in whole.tables.items() if name.startswith("f_50")]
+    combinations = list(_combinations(found))
+    parts = [_part(runs, other, found.sweep.swept, where) for where, runs in combinations[:MOST_BOUNDARIES]]
+    said = [line for part in parts for line in ("", *part.lines)][1:]
+    if n := len(combinations) - len(parts):
+        said.append(f"and {n} more combinations of settings, for which no boundary was fitted: choose with --where")
+    tables = [part.table for part in parts if part.table is not None]
     if not tables:
-        return whole
-    sections = [("Phase boundary", _boundary_section(whole.lines)), *whole.extras.sections]
-    return replace(
-        whole,
-        tables={"f_50": pl.concat(tables, how="diagonal_relaxed")},
-        extras=replace(whole.extras, sections=sections),
-    )
+        return Findings(lines=said)
+    section = f"<pre>{escape(chr(10).join(said))}</pre>"
+    extras = Extras([line for part in parts for line in part.contours], sections=[("Phase boundary", section)])
+    return Findings(extras, {"f_50": pl.concat(tables, how="diagonal_relaxed")}, lines=said)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The boundary for one combination of further settings: `table` is None where its settings allow no fit."""
+
+    lines: Sequence[str]
+    contours: Sequence[Contour] = ()
+    table: pl.DataFrame | None = None
 
 
 def _has_numbers(runs: pl.DataFrame, name: str) -> bool:
@@ -104,7 +109,7 @@ def _combinations(found: SweepMap) -> Iterator[tuple[dict[str, Any], pl.DataFram
         yield where, found.runs.filter(here)
 
 
-def _boundary(runs: pl.DataFrame, other: str, swept: Sequence[str], where: Mapping[str, Any]) -> Findings:
+def _part(runs: pl.DataFrame, other: str, swept: Sequence[str], where: Mapping[str, Any]) -> _Part:
     # Imported here: it takes scipy.
     from analysis.boundary import contour, critical_fractions, critical_lines, fit_boundary, lines
 
@@ -113,7 +118,7 @@ def _boundary(runs: pl.DataFrame, other: str, swept: Sequence[str], where: Mappi
     try:
         fitted = fit_boundary(runs, y=other, swept=[name for name in swept if name not in where])
     except ValueError as error:
-        return Findings(lines=[*head, captions.printable(str(error))])
+        return _Part([*head, captions.printable(str(error))])
     contours = []
     for budget in fitted.budgets:
         points = contour(fitted, budget)
@@ -122,13 +127,13 @@ def _boundary(runs: pl.DataFrame, other: str, swept: Sequence[str], where: Mappi
             contours.append(Contour(budget, budget > fitted.events.run_budget, points, other, where))
     table = fitted.table.with_columns(pl.lit(value).alias(name) for name, value in where.items())
     said = [*head, *lines(fitted)]
-    if not fitted.reason:
+    n = runs[other].n_unique()
+    if not fitted.reason and n > MOST_CRITICAL:
+        said += ["", f"critical train fractions: not looked for at {n} values of {fitted.events.name}, more than "
+                 f"{MOST_CRITICAL}; --where {other}=VALUE looks at one"]  # fmt: skip
+    elif not fitted.reason:
         said += ["", *critical_lines(critical_fractions(fitted))]
-    return Findings(Extras(boundary=contours), {f"f_50_{named}": table}, lines=said)
-
-
-def _boundary_section(lines: Sequence[str]) -> str:
-    return f"<pre>{escape(chr(10).join(lines))}</pre>"
+    return _Part(said, contours, table)
 
 
 # --- stages -------------------------------------------------------------------------------------------------
@@ -145,11 +150,12 @@ def stages(found: SweepMap) -> Findings:
     ended = of_runs["stage"].drop_nulls().value_counts(sort=True).rows()
     said = "stages in which the runs ended: " + ", ".join(f"{n} {name}" for name, n in ended)
     panels = found.y if found.y is not None and found.runs[found.y].n_unique() > 1 else None
-    chart = stages_figure(found.title, found.runs.join(of_runs, on="run_id", maintain_order="left"), found.x, panels)
+    with_stages = found.runs.join(of_runs, on="run_id", maintain_order="left")
+    spec = stages_figure(found.title, with_stages, found.x, panels).to_dict()
     return Findings(
-        Extras(stages=bands, sections=[("Stages", chart)]),
+        Extras(stages=bands, sections=[("Stages", spec)]),
         {"stages": of_runs},
-        {"stages": chart},
+        {"stages": spec},
         [said if ended else "stages: no run has logged a row yet"],
     )
 
@@ -171,11 +177,11 @@ def alarms(found: SweepMap) -> Findings:
     said = ["which measure sees grokking coming", *text(ranking)]
     if not ranking.table.height:
         return Findings(Extras(sections=[("Which measure sees grokking coming", _paragraph(said[1:]))]), lines=said)
-    chart = figure(ranking, found.title)
+    spec = figure(ranking, found.title).to_dict()
     return Findings(
-        Extras(sections=[("Which measure sees grokking coming", chart)]),
+        Extras(sections=[("Which measure sees grokking coming", spec)]),
         {"alarms": ranking.table, "alarms_by_run": ranking.alarms},
-        {"alarms": chart},
+        {"alarms": spec},
         said,
     )
 

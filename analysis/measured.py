@@ -45,6 +45,12 @@ def common_step(runs: pl.DataFrame) -> int | None:
     return None
 
 
+def full_rows(names: Sequence[str]) -> tuple[list[str], pl.Expr]:
+    """Those of `names` that not every row has, and whether a row holds any of them."""
+    chosen = [name for name in names if name not in ALWAYS]
+    return chosen, pl.any_horizontal(pl.col(name).is_not_null() for name in chosen) if chosen else pl.lit(False)
+
+
 def at_step(rows: pl.DataFrame, runs: pl.DataFrame, names: Sequence[str], step: int) -> pl.DataFrame:
     """run_id and at.<name> of each of `names`: the last row at or before `step`, of runs that came as far.
 
@@ -56,9 +62,8 @@ def at_step(rows: pl.DataFrame, runs: pl.DataFrame, names: Sequence[str], step: 
     """
     reached = runs.filter(pl.col("steps") >= step)["run_id"]
     early = rows.filter((pl.col("step") <= step) & pl.col("run_id").is_in(reached.to_list()))
-    chosen = [name for name in names if name not in ALWAYS]
+    chosen, is_full = full_rows(names)
     always = [name for name in names if name in ALWAYS]
-    is_full = pl.any_horizontal(pl.col(name).is_not_null() for name in chosen) if chosen else pl.lit(False)
     of_losses = early.group_by("run_id").agg(pl.col(name).last().alias(f"at.{name}") for name in always)
     full = early.filter(is_full).group_by("run_id").agg(pl.col(name).last().alias(f"at.{name}") for name in chosen)
     return of_losses.join(full, on="run_id", how="left")

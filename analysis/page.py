@@ -17,6 +17,16 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"
 )
 
+HEAD = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="%(policy)s">
+<meta name="viewport" content="width=device-width">
+<title>%(title)s</title>
+<style>%(style)s</style>
+<script>%(library)s</script>
+</head>"""
 EMBED = {
     "mode": "vega-lite",
     "renderer": "svg",
@@ -27,13 +37,19 @@ EMBED = {
 
 
 def figure_files(spec: dict[str, Any]) -> dict[str, bytes]:
-    """A Vega-Lite specification as .svg, .pdf and .png."""
-    vega = vlc.vegalite_to_vega(spec, vl_version=VERSION)
-    return {
-        ".svg": vlc.vega_to_svg(vega).encode(),
-        ".pdf": vlc.vega_to_pdf(vega),
-        ".png": vlc.vega_to_png(vega, scale=PNG_SCALE),
-    }
+    """A Vega-Lite specification as .svg, and .pdf and .png made of that: the figure is computed once."""
+    svg = vlc.vegalite_to_svg(spec, vl_version=VERSION)
+    return {".svg": svg.encode(), ".pdf": vlc.svg_to_pdf(svg), ".png": vlc.svg_to_png(svg, scale=PNG_SCALE)}
+
+
+def head(title: str, style: str, library: str) -> str:
+    """A page's beginning, up to its body.
+
+    Args:
+        title: escaped.
+        library: of `library`.
+    """
+    return HEAD % {"policy": POLICY, "title": title, "style": style, "library": library}
 
 
 @cache

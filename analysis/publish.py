@@ -6,7 +6,6 @@ The run's id is <sweep>-report: publishing again updates it. Offline where the s
 from __future__ import annotations
 
 import math
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +18,9 @@ import polars as pl
 
 from analysis.load import Sweep
 from grok_sweep.config import LoggerConfig, LoggerKind, LoggerMode
-from grok_sweep.wandb_session import FAILED, quiet_wandb, said, wandb_id
+from grok_sweep.wandb_session import FAILED, REPORT_JOB, environment, quiet_wandb, said, wandb_id
 
 REPORT = "report"
-JOB = "analysis"
-"""job_type of the run, which tells it from the training runs of its group."""
 PAGE_MB = 25
 """Larger pages are in the artifact alone: W&B takes no more in one call."""
 MOST_ROWS = 10_000
@@ -133,7 +130,7 @@ def _open(wandb: Any, settings: Any, sweep: Sweep, target: Target, mode: str, fo
             id=wandb_id(group_of(sweep), REPORT),
             name=f"{group_of(sweep)} {REPORT}",
             group=group_of(sweep),
-            job_type=JOB,
+            job_type=REPORT_JOB,
             tags=target.tags or None,
             config={"swept": list(sweep.swept)},
             dir=str(folder),
@@ -170,16 +167,12 @@ def _where(run: Any, mode: str, before: set[Path]) -> str:
 @contextmanager
 def _staged_in(folder: Path, keep: bool) -> Iterator[None]:
     """wandb copies an artifact's files before it uploads them: beside its log, not into the user's home."""
-    before = os.environ.get("WANDB_DATA_DIR")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    os.environ["WANDB_DATA_DIR"] = str(folder)
     try:
-        yield
+        with environment("WANDB_DATA_DIR", str(folder)):
+            yield
     finally:
-        os.environ.pop("WANDB_DATA_DIR")
-        if before is not None:
-            os.environ["WANDB_DATA_DIR"] = before
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -64,8 +64,8 @@ def draw(
         f"cells{part}.parquet": _parquet(drawing.found.cells),
     }
     contents |= {f"{name}{part}.csv": _csv(table) for name, table in findings.tables.items()}
-    for name, chart in findings.figures.items():
-        contents |= {f"{name}{part}{kind}": content for kind, content in figure_files(chart.to_dict()).items()}
+    for name, spec in findings.figures.items():
+        contents |= {f"{name}{part}{kind}": content for kind, content in figure_files(spec).items()}
     for name, content in contents.items():
         write_atomic(folder / name, content)
     return [folder / name for name in contents]

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from analysis import captions, colours, contours, diagram, differences, legends, places
+from analysis.axes import FRAC_TRAIN
 from analysis.colours import Colour
 from analysis.labels import Cell
 from analysis.looks import LOOKS
@@ -135,11 +136,11 @@ def boundary_rows(drawn: Drawing, at: dict[str, Any]) -> list[dict[str, Any]]:
     lines = [
         line
         for line in drawn.extras.boundary
-        if {line.setting, contours.FRAC_TRAIN} == on_axes and all(at.get(k) == v for k, v in line.where.items())
+        if {line.setting, FRAC_TRAIN} == on_axes and all(at.get(k) == v for k, v in line.where.items())
     ]
     chosen, rows = contours.with_bands(lines), []
     for line in lines:
-        shapes = contours.shapes(line, drawn.settings[line.setting], drawn.settings[contours.FRAC_TRAIN])
+        shapes = contours.shapes(line, drawn.settings[line.setting], drawn.settings[FRAC_TRAIN])
         named = {"label": contours.label(line), "beyond": line.beyond, "bands": line is chosen}
         rows += contours.rows(shapes | named, is_across=drawn.found.x == line.setting)
     return rows

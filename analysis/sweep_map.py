@@ -60,7 +60,7 @@ class Extras:
     Attributes:
         boundary: contours in the plane of weight decay and train fraction.
         stages: run_id -> (stage, first step, last step) each.
-        sections: (title, an Altair chart, or HTML that holds no text of the runs unescaped) each.
+        sections: (title, a Vega-Lite specification, or HTML that holds no text of the runs unescaped) each.
         compared: two sweeps cell by cell, their seeds paired (Paired of analysis.sources), where there are two.
     """
 

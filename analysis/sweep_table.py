@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from analysis import captions
+from analysis.aligned import aligned
 from analysis.axes import value_text
 from analysis.cells import LIVE
 from analysis.outcomes import BROKEN, PHASES, words
@@ -24,9 +25,7 @@ def table(cells: pl.DataFrame, names: Sequence[str]) -> str:
         names: the settings that make a cell.
     """
     head = [name.rpartition(".")[2] for name in names]
-    rows = [[*head, *HEADS], *(_line(cell, names) for cell in cells.head(ROWS_IN_TABLE).to_dicts())]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = aligned([[*head, *HEADS], *(_line(cell, names) for cell in cells.head(ROWS_IN_TABLE).to_dicts())])
     if cells.height > ROWS_IN_TABLE:
         lines.append(f"… and {cells.height - ROWS_IN_TABLE} more cells in cells.csv")
     if cells["n_runs"].max() != 1:

@@ -62,13 +62,16 @@ def _stamp(file: str | os.PathLike[str]) -> str:
     return f"{found.st_mtime_ns}:{found.st_size};"
 
 
-def _cached(sweep: SweepDir) -> pl.DataFrame | None:
+def _cached(sweep: SweepDir, names: Sequence[str] | None = None) -> pl.DataFrame | None:
+    """runs.parquet, or these of its columns; None where it is missing, torn or of another version."""
+    needed = {"run_id", "state", *BOOKKEEPING}
     try:
-        cached = pl.read_parquet(sweep.runs_parquet)
+        if not needed <= set(pl.read_parquet_schema(sweep.runs_parquet)):
+            return None
+        cached = pl.read_parquet(sweep.runs_parquet, columns=None if names is None else [*names, _VERSION])
     except (OSError, pl.exceptions.PolarsError):
         return None
-    fits = {"run_id", "state", *BOOKKEEPING} <= set(cached.columns) and (cached[_VERSION] == VERSION).all()
-    return cached if fits else None
+    return cached if (cached[_VERSION] == VERSION).all() else None
 
 
 def _table(
@@ -232,7 +235,7 @@ def read_rows(sweep: SweepDir, run_ids: Sequence[str], names: Sequence[str]) -> 
     there = {run_id: stamp for run_id in run_ids if (stamp := _stamp(sweep.run(run_id).metrics_file)) != "-"}
     made_from = _rows_made_from(sweep)
     fresh = [run_id for run_id, stamp in there.items() if made_from.get(run_id) == stamp]
-    stale = [run_id for run_id in there if run_id not in set(fresh)]
+    stale = [run_id for run_id, stamp in there.items() if made_from.get(run_id) != stamp]
     frames = [_cached_rows(sweep, fresh, names)] if fresh else []
     frames += [_picked(frame, names) for frame, _ in _frames(sweep, stale)]
     frames = [frame for frame in frames if frame.height]
@@ -249,7 +252,7 @@ def read_rows(sweep: SweepDir, run_ids: Sequence[str], names: Sequence[str]) -> 
 
 def _rows_made_from(sweep: SweepDir) -> dict[str, str]:
     """What metrics.parquet holds: run_id to the stamp of the file that its rows were read from."""
-    cached = _cached(sweep)
+    cached = _cached(sweep, ("run_id", _ROWS))
     if cached is None or not _is_whole(sweep.metrics_parquet):
         return {}
     return dict(cached.select("run_id", _ROWS).iter_rows())

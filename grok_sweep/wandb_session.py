@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 FAILED = "W&B failed"
 """What a line begins with that says so."""
+REPORT_JOB = "analysis"
+"""job_type of the runs that hold a report, which tells them from the training runs of their group."""
 
 
 def wandb_id(sweep: str | None, name: str) -> str:
@@ -19,6 +23,19 @@ def said(error: BaseException, most: int = 300) -> str:
     """An error of wandb's in one line."""
     text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
     return text if len(text) <= most else text[:most] + "…"
+
+
+@contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    """An environment variable that wandb reads, for as long as this lasts."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def quiet_wandb(timeout_s: float, finish_s: float | None = None) -> tuple[Any, Any]:

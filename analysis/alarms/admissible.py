@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from analysis.measured import described
 from grok_sweep.measures.table import (
-    ALWAYS,
     FINAL,
     HINDSIGHT,
     HINDSIGHT_K,
@@ -53,10 +53,9 @@ def lines(names: Iterable[str], paths: Iterable[str] = ()) -> dict[str, Measure 
 
 
 def _line(name: str, own: Mapping[str, Measure]) -> Measure | None:
-    known = {**ALWAYS, **MEASURES, **own}
     if name in HINDSIGHT:
         return replace(MEASURES[HINDSIGHT[name]], kind=HINDSIGHT_K)
-    return known.get(name) or known.get(name.partition(".")[0])
+    return own.get(name) or own.get(name.partition(".")[0]) or described(name)
 
 
 def _own(path: str) -> Measure | None:

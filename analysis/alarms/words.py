@@ -10,6 +10,7 @@ from analysis.alarms.ranking import Ranking
 from analysis.alarms.threshold import MOST_FALSE
 from analysis.alarms.verdict import ADDS, BASELINE, HINDSIGHT, MEASURE, OTHERWISE, adds_whichever_way, says
 from analysis.alarms.watched import ACCURACY
+from analysis.aligned import aligned
 
 GAINS = ("gain", *OTHERWISE)
 HEADS = ("", "measure", "gain (ln)", "90 %", "lead (ln)", "detected", "too early", "false alarms", "verdict")
@@ -19,7 +20,7 @@ def text(ranking: Ranking) -> list[str]:
     """What was watched, the table, and what to know when reading it; a line each."""
     lines = [*sentences(ranking)]
     if ranking.table.height:
-        lines += ["", *_aligned([list(HEADS), *map(_line, ranking.table.to_dicts())]), ""]
+        lines += ["", *aligned([list(HEADS), *map(_line, ranking.table.to_dicts())]), ""]
     return [*lines, *notes(ranking)]
 
 
@@ -105,8 +106,3 @@ def _signed(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -6,7 +6,7 @@ no run would get there.
 """
 
 from analysis.boundary.critical import critical_fractions
-from analysis.boundary.drawing import cell_positions, contour
+from analysis.boundary.drawing import contour
 from analysis.boundary.events import Events, events
 from analysis.boundary.fitted import Boundary, fit_boundary
 from analysis.boundary.text import critical_lines, lines
@@ -14,7 +14,6 @@ from analysis.boundary.text import critical_lines, lines
 __all__ = [
     "Boundary",
     "Events",
-    "cell_positions",
     "contour",
     "critical_fractions",
     "critical_lines",

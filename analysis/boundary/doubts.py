@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 from analysis.boundary.design import Design
 from analysis.boundary.events import Events
 from analysis.boundary.likelihood import Array, Intervals, on_curve
-from analysis.boundary.lognormal import Normal, Posterior, mode
+from analysis.boundary.lognormal import Mode, Normal, Posterior, mode
 
 BEND = 100.0
 """Prior standard deviation of a coefficient of frac², where it is tested."""
@@ -78,14 +78,34 @@ def doubts(sample: Sample, design: Design | None, fit: Posterior | None, table: 
         )
     if sample.seeds.shape[1] == 1:
         notes.append("one seed: how much seeds differ is assumed (standard deviation of ln t about 0.4), not seen")
-    return (*notes, *_strays(sample, design, fit), *_bend(sample, design, fit), *_missed(found, table))
+    straight = Straight.of(sample, design, fit)
+    return (*notes, *_strays(sample, straight), *_bend(sample, design, straight), *_missed(found, table))
 
 
-def _strays(sample: Sample, design: Design, fit: Posterior) -> list[str]:
+@dataclass(frozen=True)
+class Straight:
+    """The fitted line at its likeliest spread of seeds.
+
+    Attributes:
+        rows: [n_run, n_term], of `design`.
+        tau: that standard deviation.
+    """
+
+    rows: Array
+    prior: Normal
+    tau: float
+    mode: Mode
+
+    @staticmethod
+    def of(sample: Sample, design: Design, fit: Posterior) -> Straight:
+        rows, prior = design.rows(sample.frac, sample.other), design.prior(sample.events.run_budget)
+        tau = float(fit.tau[fit.weight.argmax()])
+        return Straight(rows, prior, tau, mode(sample.times, rows, sample.seeds, prior, tau))
+
+
+def _strays(sample: Sample, straight: Straight) -> list[str]:
     """A sentence that names the runs which follow no curve."""
-    rows, tau = design.rows(sample.frac, sample.other), float(fit.tau[fit.weight.argmax()])
-    best = mode(sample.times, rows, sample.seeds, design.prior(sample.events.run_budget), tau)
-    follows = on_curve(sample.times, np.hstack([rows, sample.seeds]), best.theta)
+    follows = on_curve(sample.times, np.hstack([straight.rows, sample.seeds]), straight.mode.theta)
     found = np.flatnonzero(follows < 0.5)
     names = [
         f"{sample.events.name} {sample.other[i]:g}, frac_train {sample.frac[i]:g}{sample.named[i]} "
@@ -97,19 +117,17 @@ def _strays(sample: Sample, design: Design, fit: Posterior) -> list[str]:
     return [f"{runs} no curve and hardly counts: {'; '.join(names)}{more}"] if names else []
 
 
-def _bend(sample: Sample, design: Design, fit: Posterior) -> list[str]:
+def _bend(sample: Sample, design: Design, straight: Straight) -> list[str]:
     """A sentence where a term in frac² would fit much better, by the signed root of the likelihood ratio.
 
     Not by the coefficient's own standard error: with few timed runs the likelihood is skewed, and that said so in up
     to 8 % of simulated sweeps without any bend, in place of 1 %.
     """
-    rows, away = design.rows(sample.frac, sample.other), sample.frac - design.frac_0
-    prior = design.prior(sample.events.run_budget)
+    rows, prior, away = straight.rows, straight.prior, sample.frac - design.frac_0
     wider = Normal(np.append(prior.mean, 0.0), np.append(prior.sd, BEND))
-    tau = float(fit.tau[fit.weight.argmax()])
-    straight, n_term = mode(sample.times, rows, sample.seeds, prior, tau), rows.shape[1]
-    free = mode(sample.times, np.column_stack([rows, away**2]), sample.seeds, wider, tau)
-    bend = math.copysign(math.sqrt(max(2 * (free.log_penalised - straight.log_penalised), 0.0)), free.theta[n_term])
+    free = mode(sample.times, np.column_stack([rows, away**2]), sample.seeds, wider, straight.tau)
+    gain, n_term = max(2 * (free.log_penalised - straight.mode.log_penalised), 0.0), rows.shape[1]
+    bend = math.copysign(math.sqrt(gain), free.theta[n_term])
     spare = max(int(sample.timed.sum()) - n_term - 1, 1)
     if abs(bend) <= stdtrit(spare, 1 - BENT):
         return []

@@ -13,14 +13,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from analysis import axes
+from analysis.axes import FRAC_TRAIN, WEIGHT_DECAY
 from analysis.boundary.likelihood import Array
 from analysis.cells import time_of
 from analysis.tooltips import seed_text
 
 EVENTS = ("t_test", "t_novel", "t_train")
-FRAC = "data.frac_train"
-WEIGHT_DECAY = "optimizer.weight_decay"
-ALLOWED = (*axes.SEEDS, "n_steps", "steps", FRAC)
+ALLOWED = (*axes.SEEDS, "n_steps", "steps", FRAC_TRAIN)
 """Settings that may vary beside the vertical one: steps censor, they do not change what happens before."""
 
 
@@ -77,7 +76,7 @@ def events(runs: pl.DataFrame, event: str = "t_test", y: str | None = None, swep
     if event not in EVENTS:
         raise ValueError(f"unknown event {event}. Known: {', '.join(EVENTS)}")
     second = _second(runs, y, swept)
-    for name in (FRAC, second):
+    for name in (FRAC_TRAIN, second):
         _require_numbers(runs, name)
     times, kept, left_out = [], [], Counter[str]()
     for i, run in enumerate(runs.select(_needed(runs, event)).iter_rows(named=True)):
@@ -98,7 +97,7 @@ def events(runs: pl.DataFrame, event: str = "t_test", y: str | None = None, swep
         y=second,
         lower=bounds[:, 0],
         upper=bounds[:, 1],
-        frac=rows[FRAC].cast(pl.Float64).to_numpy(),
+        frac=rows[FRAC_TRAIN].cast(pl.Float64).to_numpy(),
         other=other,
         seeds=_seeds(rows),
         run_budget=int(rows["steps"].cast(pl.Int64).max() or 0),  # pyright: ignore[reportArgumentType]
@@ -154,8 +153,8 @@ def _second(runs: pl.DataFrame, y: str | None, swept: Sequence[str]) -> str:
             f"{n} = {', '.join(map(axes.value_text, axes.in_order(runs[n].to_list())))}" for n in others
         )
         raise ValueError(
-            f"the boundary is fitted over {FRAC} and {chosen} with all else fixed, and here more varies: {values}. "
-            f"Choose one value of each, for example "
+            f"the boundary is fitted over {FRAC_TRAIN} and {chosen} with all else fixed, and here more varies: "
+            f"{values}. Choose one value of each, for example "
             + " ".join(f"--where {n}={axes.value_text(axes.in_order(runs[n].to_list())[0])}" for n in others)
         )
     return chosen

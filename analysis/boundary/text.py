@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
+from analysis.aligned import aligned
 from analysis.boundary.fitted import Boundary
 
 NOTHING = "-"
@@ -85,8 +86,3 @@ def critical_lines(table: pl.DataFrame) -> list[str]:
         without.append(f"{what} at {name} {', '.join(f'{y:g}' for y in of_status[name])}: {why}")
     title = "critical train fraction f_c of ln t = A - gamma ln(f - f_c), below which no time is long enough"
     return [title, *(aligned([[name, "f_c", "90 %"], *rows]) if rows else []), *without]
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]

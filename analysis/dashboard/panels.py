@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from analysis.axes import SEEDS
+from analysis.axes import FRAC_TRAIN, SEEDS, WEIGHT_DECAY
 from analysis.captions import WORDS
 from analysis.load import Sweep
 from analysis.looks import LOOKS
+from analysis.measured import described
 from analysis.publish import group_of
 from grok_sweep.measures.table import ALWAYS, MEASURES
 
-WEIGHT_DECAY, FRAC = "optimizer.weight_decay", "data.frac_train"
 LOG = "log"
 MOST_GROUPS = 3
 """Swept settings by which curves are grouped; the first ones."""
@@ -154,6 +154,7 @@ CURVES: tuple[tuple[str, tuple[tuple[str, tuple[str, ...], str], ...]], ...] = (
 """Section -> panels: title, measures, the one that has a panel for each swept setting too. `x.*`: entries of x."""
 
 TIMES = ("t_train", "t_test", "grok_delay")
+ON_LOG_AXES = (*TIMES, WEIGHT_DECAY, "optimizer.lr")
 ABOUT = (
     "Runs of the group **{group}**; axes in steps are logarithmic (step 0 is not on them). Grouped curves: medians; "
     "bands reach from the least run to the largest. Colours of runs are those of their phases when this view "
@@ -193,7 +194,7 @@ def logged_measures(sweep: Sweep) -> list[str]:
 def grouped_by(sweep: Sweep) -> tuple[str, ...]:
     """Settings to group curves by: what the sweep varies, seeds apart; weight decay and train fraction first."""
     swept = [name for name in sweep.swept if name not in SEEDS and "." in name]
-    usual = [name for name in (WEIGHT_DECAY, FRAC) if name in swept]
+    usual = [name for name in (WEIGHT_DECAY, FRAC_TRAIN) if name in swept]
     return tuple(dict.fromkeys([*usual, *swept]))[:MOST_GROUPS]
 
 
@@ -227,7 +228,7 @@ def _named(pattern: str, logged: Sequence[str]) -> list[str]:
 
 
 def _is_log(names: Sequence[str]) -> bool:
-    lines = [{**ALWAYS, **MEASURES}.get(name.partition(".")[0]) for name in names]
+    lines = [described(name) for name in names]
     return all(line is not None and line.scale == LOG for line in lines)
 
 
@@ -243,6 +244,6 @@ def _phases(sweep: Sweep, groups: Sequence[str], outcomes: Sequence[str]) -> tup
     ]
     panels.append(Points("t_test over t_train", "t_train", "t_test", groups[0] if groups else None))
     if groups:
-        columns = [(name, name == WEIGHT_DECAY) for name in groups] + [(name, True) for name in TIMES]
-        panels.append(Parallel("settings and times", tuple(columns)))
+        columns = tuple((name, name in ON_LOG_AXES) for name in (*groups, *TIMES))
+        panels.append(Parallel("settings and times", columns))
     return (*panels, Differences())

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from analysis.dashboard.panels import (
+    ON_LOG_AXES,
     TIMES,
     Curves,
     Dashboard,
@@ -142,7 +143,7 @@ def _quantity(wr: Any, name: str) -> Any:
 
 
 def _is_log(name: str | None) -> bool | None:
-    return None if name is None else name in (*TIMES, "optimizer.weight_decay", "optimizer.lr")
+    return None if name is None else name in ON_LOG_AXES
 
 
 PANELS: dict[type, Callable[[Any, Any], Any]] = {

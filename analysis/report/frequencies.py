@@ -206,11 +206,7 @@ LEAST_SHARE = 1e-6
 
 
 def _spectrum(spectrum: Tensor, key_freqs: Sequence[int], side: int = 360) -> Any:
-    levels = pixels.levels(spectrum.clamp(min=LEAST_SHARE).log10(), _log10(LEAST_SHARE), 0.0)
+    levels = pixels.levels(spectrum.clamp(min=LEAST_SHARE).log10(), math.log10(LEAST_SHARE), 0.0)
     ticks = [0, *key_freqs] if key_freqs else None
     picture = pixels.picture(levels.T, side, ("frequency of a", "frequency of b"), ticks=ticks)
     return alt.hconcat(picture, pixels.key("share", LEAST_SHARE, 1.0), spacing=18)
-
-
-def _log10(value: float) -> float:
-    return math.log10(value)

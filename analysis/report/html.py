@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from analysis.captions import printable, printable_lines
-from analysis.page import EMBED, POLICY
+from analysis.page import EMBED, head, inline_json
 from analysis.report.blocks import Block, Figure, Listing, Report, Section, Table, Text
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="%(policy)s">
-<meta name="viewport" content="width=device-width">
-<title>%(title)s</title>
-<style>%(style)s</style>
-<script>%(library)s</script>
-</head>
+PAGE = """%(head)s
 <body>
 %(body)s
 <script>
@@ -123,19 +113,12 @@ def page(report: Report, specs: dict[str, dict[str, Any]], library: str) -> str:
         library: Vega, Vega-Lite and vega-embed as one script.
     """
     return PAGE % {
-        "policy": POLICY,
-        "title": _text(report.title),
-        "style": STYLE,
-        "library": library,
+        "head": head(_text(report.title), STYLE, library),
         "body": _body(report),
-        "figures": _json(specs),
-        "embed": _json(EMBED),
+        "figures": inline_json(specs),
+        "embed": inline_json(EMBED),
         "script": SCRIPT,
     }
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value).replace("<", "\\u003c")
 
 
 def _text(text: str) -> str:

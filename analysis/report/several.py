@@ -8,13 +8,14 @@ from typing import Any
 import altair as alt
 
 from analysis.axes import NUMERICAL, SEEDS, SHORTHANDS
-from analysis.report import frequencies, over_time, spectra, stamp, style, tables
+from analysis.report import frequencies, over_time, spectra, stages_of_run, stamp, style, tables
 from analysis.report.blocks import Block, Figure, Listing, Report, Section, Table, Text
 from analysis.report.methods import methods, task
 from analysis.report.over_time import Line
 from analysis.report.record import Opened, Record
 from analysis.report.words import counted, listed, number, setting, steps
-from grok_sweep.measures.table import FINAL
+from analysis.stages_of import stages_of_rows
+from grok_sweep.measures.table import FINAL, TAKEN
 
 CURVES = (
     ("train_loss", "log"),
@@ -44,10 +45,12 @@ def report(records: Sequence[Record], opened: Sequence[Opened]) -> Report:
     """The page of these runs; the first is the one that the others are put beside."""
     labels = names(records)
     shown = sorted({task(record.settings) for record in records})
+    stages = _stages(records, labels)
     sections = [
         _overview(records, opened, labels),
         _settings(records, labels),
         _curves(records, labels),
+        *([stages] if stages is not None else []),
         *_norms(opened, labels),
         _finals(records, labels),
         _methods(records, opened, labels),
@@ -145,12 +148,10 @@ def _eps(record: Record) -> str:
 
 def _finals(records: Sequence[Record], labels: Sequence[str]) -> Section:
     known = dict.fromkeys(name for record in records for name in record.last_row)
-    left_out = ("step", "seconds", "weights_hash")
     rows = [
         (name, *(number(record.last_row.get(name), 4) for record in records))
         for name in known
-        if name not in left_out
-        and not any(isinstance(row.get(name), list) for record in records for row in record.rows)
+        if name not in TAKEN and not any(isinstance(row.get(name), list) for record in records for row in record.rows)
     ]
     columns = tuple(range(1, len(records) + 1))
     caption = "Of each run's last row; – is not defined there. Losses in nats."
@@ -198,6 +199,16 @@ def _panel(records: Sequence[Record], labels: Sequence[str], column: str, axis: 
     size: dict[str, Any] = {"width": PANEL[0], "height": PANEL[1]}
     chart = over_time.curves(data, lines, y, last, legend="top", pointer=column, dash_legend=False, **size)
     return chart.properties(title=alt.TitleParams(text=column))
+
+
+def _stages(records: Sequence[Record], labels: Sequence[str]) -> Section | None:
+    found = {
+        label: stages_of_rows(record.run_id, record.rows, record.final_rows, record.settings["data.p"])
+        for record, label in zip(records, labels, strict=True)
+        if record.rows
+    }
+    colours = {label: colour for label, (colour, _) in zip(labels, style.looks(len(labels)), strict=True)}
+    return stages_of_run.side_by_side(found, colours)
 
 
 def _norms(opened: Sequence[Opened], labels: Sequence[str]) -> list[Section]:

@@ -35,24 +35,29 @@ DASHES = (SOLID, DASHED, DOTTED, DASH_DOT)
 MOST_DISTINCT = len(COLOURS) * len(DASHES)
 BANDS = ("#eef1f6", "#f7f0e4", "#e9f3ec", "#f4ecf3")
 """Behind the stages of a run, one after the other."""
+CONFIG = alt.Config(
+    view=alt.ViewConfig(stroke="#bbbbbb"),
+    axis=alt.AxisConfig(
+        gridColor="#e6e6e6", gridOpacity=0.7, tickColor="#999999", domainColor="#999999", labelFontSize=11,
+        titleFontSize=12, titleFontWeight="normal", titlePadding=8, labelColor="#333333",
+    ),
+    title=alt.TitleConfig(fontSize=12, anchor="start", fontWeight="bold", offset=6, subtitleColor="#444444"),
+    legend=alt.LegendConfig(
+        labelFontSize=11, titleFontSize=11, titleFontWeight="normal", symbolStrokeWidth=2, symbolSize=160,
+        labelLimit=260, titleLimit=260, rowPadding=3,
+    ),
+    header=alt.HeaderConfig(labelFontSize=11, titleFontSize=12),
+)  # fmt: skip
 
 
 def styled(chart: Any) -> Any:
-    """Fonts, grid and background of every figure."""
-    return (
-        chart.properties(background="white", padding=8)
-        .configure_view(stroke="#bbbbbb")
-        .configure_axis(
-            gridColor="#e6e6e6", gridOpacity=0.7, tickColor="#999999", domainColor="#999999", labelFontSize=11,
-            titleFontSize=12, titleFontWeight="normal", titlePadding=8, labelColor="#333333",
-        )
-        .configure_title(fontSize=12, anchor="start", fontWeight="bold", offset=6, subtitleColor="#444444")
-        .configure_legend(
-            labelFontSize=11, titleFontSize=11, titleFontWeight="normal", symbolStrokeWidth=2, symbolSize=160,
-            labelLimit=260, titleLimit=260, rowPadding=3,
-        )
-        .configure_header(labelFontSize=11, titleFontSize=12)
-    )  # fmt: skip
+    """Fonts, grid and background of every figure.
+
+    All at once: each `configure_…` of Altair's copies the chart with all that it holds.
+    """
+    made = chart.copy(deep=False)
+    made.background, made.padding, made.config = "white", 8, CONFIG
+    return made
 
 
 def step_axis(last: int, first: float = 1, log: bool = True) -> alt.X:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
+from analysis.measured import described
 from analysis.outcomes import words
 from analysis.report.blocks import Block, Listing, Section, Table, Text
 from analysis.report.methods import Outcome, methods, task
 from analysis.report.record import Opened, Record
 from analysis.report.words import counted, listed, number, sentence, setting, steps
 from grok_sweep.config import RunConfig, flat, resolved
-from grok_sweep.measures.table import ALWAYS, MEASURES
+from grok_sweep.measures.table import TAKEN
 from grok_sweep.phases import SCALE_FREE_RATIO
 from grok_sweep.run_table import TIMES
 
@@ -64,7 +65,7 @@ def facts(record: Record, opened: Opened) -> list[tuple[str, str]]:
     row = record.last_row
     keys, gap = key_frequencies(record, opened)
     found = [
-        ("phase", _phase(record)),
+        ("phase", _verdict(record)),
         ("t_train", bracket(record.facts, "t_train", record.steps)),
         ("t_test", bracket(record.facts, "t_test", record.steps)),
         ("train loss", _nats(row.get("train_loss"))),
@@ -75,10 +76,6 @@ def facts(record: Record, opened: Opened) -> list[tuple[str, str]]:
         found.append(("key frequencies", listed(keys) if keys else "none"))
         found.append(("gap", f"{gap:.1f} decades"))
     return found
-
-
-def _phase(record: Record) -> str:
-    return _verdict(record)
 
 
 def _nats(value: Any) -> str:
@@ -185,7 +182,7 @@ def finals(record: Record) -> Section:
     rows = [
         (name, *(number(value, 4) for value in _final_and_extremes(record, name)), _meaning(name))
         for name in record.last_row
-        if name not in ("step", "seconds", "weights_hash") and _is_scalar(record, name)
+        if name not in TAKEN and _is_scalar(record, name)
     ]
     wd, eps = record.settings["optimizer.weight_decay"], record.settings["optimizer.eps"]
     beside = "" if record.settings["optimizer.name"] == "sgd" else f", eps {setting(eps)}"
@@ -207,9 +204,7 @@ def _final_and_extremes(record: Record, name: str) -> tuple[Any, Any, Any]:
 
 
 def _meaning(name: str) -> str:
-    if name in ALWAYS or name in MEASURES:
-        return (ALWAYS.get(name) or MEASURES[name]).meaning
-    measure = MEASURES.get(name.partition(".")[0])
+    measure = described(name)
     return "" if measure is None else measure.meaning
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.cells import TIMES, time_of
-from grok_sweep.measures.table import ALWAYS, MEASURES
+from analysis.measured import described
 
 LN_RATIO, DIFFERENCE = "ln(b / a)", "b - a"
 Row = Mapping[str, Any]
@@ -29,7 +29,7 @@ class Span:
 
 
 def kind_of(name: str) -> str:
-    line = {**ALWAYS, **MEASURES}.get(name.partition(".")[2].partition(".")[0])
+    line = described(name.partition(".")[2])
     return LN_RATIO if name in TIMES or (line is not None and line.scale == "log") else DIFFERENCE
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.wandb_errors import TIMEOUT_S, told
-from grok_sweep.wandb_session import quiet_wandb
+from grok_sweep.wandb_session import REPORT_JOB, environment, quiet_wandb
 
 LISTED = 500
 """Runs a page where they are only listed."""
@@ -20,8 +20,6 @@ WHOLE = 50
 """Runs a page with settings and summary: some 10 KB each."""
 AT_ONCE = 4
 """Histories that are read at a time: each takes three requests or more, and W&B limits them."""
-JOB = "analysis"
-"""job_type of the runs that hold a report, not a training run."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class WandbGroup:
     def listed(self) -> list[Listed]:
         """The runs of the group, oldest first, without those that hold a report."""
         with told(self._reading), _scratch():
-            found = [run for run in self._runs({"group": self._where.group}, lazy=True) if run.job_type != JOB]
+            found = [run for run in self._runs({"group": self._where.group}, lazy=True) if run.job_type != REPORT_JOB]
         if not found:
             raise ValueError(self._no_run())
         return [_listed(run) for run in found]
@@ -135,12 +133,5 @@ def _seen(run: Any) -> str | None:
 @contextmanager
 def _scratch() -> Iterator[None]:
     """wandb makes a folder for each run that it lists: in a place that goes away."""
-    before = os.environ.get("WANDB_DIR")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["WANDB_DIR"] = folder
-        try:
-            yield
-        finally:
-            os.environ.pop("WANDB_DIR")
-            if before is not None:
-                os.environ["WANDB_DIR"] = before
+    with tempfile.TemporaryDirectory() as folder, environment("WANDB_DIR", folder):
+        yield

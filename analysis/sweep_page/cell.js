@@ -65,8 +65,7 @@ async function drawCurves(cell) {
     ? `Curves of ${runs.length} of ${logged} runs: this page cannot hold the rows of so many.` : page.curves_note;
   const scales = [["log", "logarithmic"], ["linear", "linear"]];
   at("steps").replaceChildren(chooser("steps", scales, chosen.steps, steps => choose({ steps }, drawCell)));
-  at("curves").replaceChildren();
-  if (runs.length) await vegaEmbed(at("curves"), curvesOf(runs, chosen.steps === "log"), page.embed);
+  await embedded("curves", runs.length ? curvesOf(runs, chosen.steps === "log") : null);
 }
 
 function curvesOf(runs, isLog) {

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from analysis import colours, contours, diagram, differences, legends
+from analysis.axes import FRAC_TRAIN
 from analysis.colours import Colour
 from analysis.diagram import APART, CONFIG, ENTRY_HEIGHT, SWATCH, TAG_ROOM, Spec
 from analysis.labels import look_word
@@ -140,11 +141,11 @@ def boundary(lines: Sequence[contours.Contour], found: Sequence[Setting]) -> lis
     """Each contour in cells, with its axes, and the values that it holds for as the choosers have them."""
     by_name = {each.name: each for each in found}
     return [
-        {"label": contours.label(line), "beyond": line.beyond, "axes": [line.setting, contours.FRAC_TRAIN]}
+        {"label": contours.label(line), "beyond": line.beyond, "axes": [line.setting, FRAC_TRAIN]}
         | {"where": {name: _text(by_name[name], value) for name, value in line.where.items() if name in by_name}}
-        | contours.shapes(line, by_name[line.setting], by_name[contours.FRAC_TRAIN])
+        | contours.shapes(line, by_name[line.setting], by_name[FRAC_TRAIN])
         for line in lines
-        if {line.setting, contours.FRAC_TRAIN} <= by_name.keys()
+        if {line.setting, FRAC_TRAIN} <= by_name.keys()
     ]
 
 

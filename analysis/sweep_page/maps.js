@@ -98,11 +98,19 @@ function boundaryRows() { // as contours.rows makes them
   });
 }
 
+const inPlace = {}; // id of a place -> what stands there
+async function embedded(id, spec) { // null: nothing
+  inPlace[id]?.finalize(); // else it listens to every click on the page, and is kept for that
+  delete inPlace[id];
+  at(id).replaceChildren();
+  if (spec) inPlace[id] = await vegaEmbed(at(id), spec, page.embed);
+  return inPlace[id]?.view;
+}
+
 async function drawMap(side) {
-  at(side + "-map").replaceChildren();
   delete views[side];
-  if (!colour[chosen[side]]) return;
-  const { view } = await vegaEmbed(at(side + "-map"), filled(colour[chosen[side]]), page.embed);
+  const of = colour[chosen[side]], view = await embedded(side + "-map", of ? filled(of) : null);
+  if (!view) return;
   views[side] = view;
   const width = at(side + "-map").querySelector("svg").width.baseVal.value; // two abreast down to 4/5 of it
   Object.assign(at(side).style, { flexBasis: `${0.8 * width}px`, maxWidth: `${width}px` });

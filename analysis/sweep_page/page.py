@@ -13,7 +13,7 @@ import polars as pl
 
 from analysis import captions, commands, contours, curves, tooltips
 from analysis.axes import NUMERICAL, value_text
-from analysis.page import POLICY, inline_json, library
+from analysis.page import head, inline_json, library
 from analysis.sweep_figure import Drawing
 from analysis.sweep_page import content, runs
 from analysis.sweep_page.curves_chart import STAGES, curve_spec
@@ -29,11 +29,10 @@ def html(drawn: Drawing, folder: Path) -> str:
     """The page, for a place in this folder."""
     found = drawn.found
     sections, charts = _sections(drawn.extras.sections)
+    title = escape(found.title)
     parts = {
-        "policy": POLICY,
-        "title": escape(found.title),
-        "style": (HERE / "page.css").read_text(),
-        "library": library(),
+        "head": head(title, (HERE / "page.css").read_text(), library()),
+        "title": title,
         "sentences": "\n".join(f"<p>{escape(text)}</p>" for text in captions.subtitle(found.runs, found.names)),
         "times": escape(_times(found.runs)),
         "where": escape("given in the project's folder"),
@@ -181,6 +180,6 @@ def _sections(given: Sequence[tuple[str, Any]]) -> tuple[str, dict[str, Any]]:
     for i, (title, what) in enumerate(given):
         body = what if isinstance(what, str) else f'<div id="section{i}"></div>'
         if not isinstance(what, str):
-            charts[f"section{i}"] = what if isinstance(what, dict) else what.to_dict()
+            charts[f"section{i}"] = what
         parts.append(f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>")
     return "\n".join(parts), charts

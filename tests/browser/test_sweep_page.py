@@ -320,6 +320,25 @@ def test_a_third_setting_is_chosen_and_named(open_page, grid):
     assert "at train fraction 0.3" in texts(page, "#left-map")
 
 
+LISTENERS = """() => {
+  window.listening = 0;
+  for (const [name, by] of [["addEventListener", 1], ["removeEventListener", -1]]) {
+    const plain = document[name].bind(document);
+    document[name] = (...given) => { window.listening += by; plain(...given); };
+  }
+}"""
+
+
+def test_a_figure_that_is_drawn_anew_leaves_nothing_of_the_old_one(open_page, grid):
+    page = open_page(grid)
+    select(page, f"{DECAY} 1, train fraction 0.5")
+    page.evaluate(LISTENERS)
+    for decay in (0.1, 10):
+        select(page, f"{DECAY} {decay}, train fraction 0.5")
+    choose(page, "left-choices", "colour", "grok_delay")
+    assert page.evaluate("window.listening") == 0
+
+
 def test_the_address_holds_the_view(open_page, grid):
     page = open_page(grid)
     choose(page, "left-choices", "colour", "grok_delay")

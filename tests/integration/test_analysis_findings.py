@@ -83,6 +83,19 @@ def test_each_further_setting_has_a_boundary_of_its_own(tmp_path):
     assert [line for line in found.lines if line.startswith("data.p=")] == ["data.p=31", "data.p=59"]
 
 
+def test_at_many_values_no_critical_fraction_is_looked_for_and_a_line_says_so(sweep, monkeypatch):
+    title = "critical train fraction f_c of ln t = A - gamma ln(f - f_c), below which no time is long enough"
+    assert title in findings.boundary(map_sweep(sweep.path)).lines
+    monkeypatch.setattr(findings, "MOST_CRITICAL", len(DECAYS) - 1)
+    found = findings.boundary(map_sweep(sweep.path))
+    assert title not in found.lines
+    assert found.lines[-1] == (
+        "critical train fractions: not looked for at 4 values of weight_decay, more than 3; "
+        "--where optimizer.weight_decay=VALUE looks at one"
+    )
+    assert title in findings.boundary(map_sweep(sweep.path, where=["optimizer.weight_decay=0.3"])).lines
+
+
 def test_without_train_fraction_on_an_axis_there_is_no_boundary(sweep):
     assert findings.boundary(map_sweep(sweep.path, "wd", "seed", ["frac=0.4"])) == findings.Findings()
 

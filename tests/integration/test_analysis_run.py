@@ -129,8 +129,8 @@ class Page(HTMLParser):
             self.sections[self._in] += data
 
 
-def report(path: Path, out: Path | None = None, figures: bool = False) -> Page:
-    return Page(report_run(path, out=out, figures=figures)[0])
+def report(path: Path, out: Path | None = None) -> Page:
+    return Page(report_run(path, out=out, figures=False)[0])
 
 
 def cli(*arguments):
@@ -141,11 +141,17 @@ def cli(*arguments):
 # --- one run ------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_grokked_has_everything(sweep, tmp_path):
+@pytest.fixture(scope="module")
+def everything(sweep, tmp_path_factory) -> Path:
+    """The report on the run that grokked, measured with its final key frequencies too; with figures."""
     folder, ids = sweep
     path = folder.run(ids["grokking"]).path
     measure_run(path, ["restricted_loss_final", "excluded_loss_final"])
-    page = report(path, tmp_path, figures=True)
+    return report_run(path, out=tmp_path_factory.mktemp("everything"))[0]
+
+
+def test_a_run_that_grokked_has_everything(everything):
+    page, folder = Page(everything), everything.parent / "figures"
     assert set(page.figures) == EVERYTHING
     assert page.loading == []
     assert page.size < 10 * 2**20
@@ -153,21 +159,20 @@ def test_a_run_that_grokked_has_everything(sweep, tmp_path):
     assert HOSTILE in page.sections["Settings"]
     assert "launch.py" in page.sections["Provenance"]
     assert "Step 0 is left out" in page.sections["Curves"]
-    assert "restricted_loss_final" in (tmp_path / "figures" / "progress.svg").read_text()
-    kinds = {kind: {file.stem for file in (tmp_path / "figures").glob(f"*.{kind}")} for kind in ("svg", "pdf", "png")}
+    assert "restricted_loss_final" in (folder / "progress.svg").read_text()
+    kinds = {kind: {file.stem for file in folder.glob(f"*.{kind}")} for kind in ("svg", "pdf", "png")}
     assert kinds == dict.fromkeys(kinds, EVERYTHING)
 
 
-def test_numbers_in_the_report_are_those_of_the_summary(sweep, tmp_path):
+def test_numbers_in_the_report_are_those_of_the_summary(sweep, everything):
     folder, ids = sweep
-    run = folder.run(ids["grokking"])
-    summary = run.summary()
+    summary = folder.run(ids["grokking"]).summary()
     assert summary is not None
-    page = report(run.path, out=tmp_path)
+    page = Page(everything)
     for name in ("t_train", "t_test"):
         below, above = summary[f"{name}_bracket"]
         assert f"{above} (after {below})" in page.sections["Times and phase"]
-    content = (tmp_path / "report.html").read_text()
+    content = everything.read_text()
     keys = summary["key_freqs"]
     assert len(keys) == 2
     assert f"<dd>{keys[0]} and {keys[1]}</dd>" in content
@@ -235,6 +240,7 @@ def test_weights_that_are_not_finite_are_not_measured(run_dir):
 
 @pytest.mark.parametrize("state", [State.running, State.interrupted, State.failed, State.diverged])
 def test_a_run_that_is_not_done_says_how_it_stands(run_dir, state):
+    run_dir.checkpoint_file.unlink()  # its figures are those of a run that is done
     run_dir.write_status(state, step=400, n_steps=400, end=None, error=f"RuntimeError: {HOSTILE}")
     if state is not State.diverged:
         run_dir.summary_file.unlink()
@@ -274,7 +280,7 @@ def test_runs_side_by_side(sweep, tmp_path):
     written = report_run(paths[0], paths[1:], tmp_path)
     assert written[0].name == "compare_" + "_".join(path.name[:6] for path in paths) + ".html"
     page = Page(written[0])
-    assert page.figures == ["curves", "fourier_W_E", "fourier_W_L"]
+    assert page.figures == ["curves", "stages", "fourier_W_E", "fourier_W_L"]
     assert page.loading == []
     assert "data.operation" in page.sections["Settings that differ"]
     assert "data.frac_train" not in page.sections["Settings that differ"]
@@ -283,6 +289,7 @@ def test_runs_side_by_side(sweep, tmp_path):
     curves = (tmp_path / f"{written[0].stem}_figures" / "curves.svg").read_text()
     for path in paths:
         assert path.name[:6] in curves
+        assert path.name[:6] in page.sections["Stages"]
 
 
 def test_side_by_side_what_is_known_only_in_hindsight_is_dashed_and_nothing_else(sweep, tmp_path):
@@ -373,9 +380,8 @@ def test_help_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_hostile_names_stay_text_in_every_figure(sweep, tmp_path):
-    folder, ids = sweep
-    content = report_run(folder.run(ids["grokking"]).path, out=tmp_path, figures=False)[0].read_text()
+def test_hostile_names_stay_text_in_every_figure(everything):
+    content = everything.read_text()
     assert HOSTILE not in content
     assert "onerror=alert(2)&gt;" in content
     assert len(re.findall("<script", content)) - len(re.findall("<script", _library(content))) == 2

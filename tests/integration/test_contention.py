@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from small_runs import assert_equal_runs, plan_of, small_config
 
-from grok_sweep.config import ModelConfig
+from grok_sweep.config import MeasuresConfig, ModelConfig
 from grok_sweep.store import State, SweepDir
 from grok_sweep.sweep.worker import work
 
@@ -135,15 +135,17 @@ def test_a_worker_on_another_machine_joins_and_its_death_there_is_known_by_silen
 def test_two_machines_share_out_a_sweep(
     tmp_path: Path, other_machine: Callable[[SweepDir, list[str]], subprocess.Popen[str]]
 ):
-    configs = [small_config(n_steps=60, model=ModelConfig(d_model=16, init_seed=i)) for i in range(40)]
+    quick = MeasuresConfig(names=[])
+    models = [ModelConfig(d_model=16, init_seed=i) for i in range(24)]
+    configs = [small_config(n_steps=60, measures=quick, model=model) for model in models]
     sweep, ids = plan_of(tmp_path / "shared", *configs)
     there = other_machine(sweep, ids)
     wait_until(lambda: holder(sweep, ids[0]) is not None)
     here = work(sweep.path, ids)
     said, errors = there.communicate(timeout=60)
     assert there.returncode == 0, errors
-    assert said.count("State.done") >= 39, said
-    assert sum(state is State.done for state in here.values()) >= 39
+    assert said.count("State.done") >= 23, said
+    assert sum(state is State.done for state in here.values()) >= 23
     machines = Counter()
     for run_id in ids:
         assert sweep.run(run_id).state() is State.done

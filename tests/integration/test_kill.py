@@ -15,7 +15,7 @@ from grok_sweep.store import State, SweepDir
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [
-    "p=31", "model.d_model=32", "lr=3e-3", "steps=1500", "logger=none", "checkpoint.every_s=0.2",
+    "p=31", "model.d_model=32", "lr=3e-3", "steps=1000", "logger=none", "checkpoint.every_s=0.1",
 ]  # fmt: skip
 KILLS = 4
 
@@ -34,7 +34,8 @@ def start(root: Path, *words: str) -> subprocess.Popen:
 
 
 def rows_of_sweep(sweep: SweepDir) -> int:
-    return sum(len(sweep.run(run.run_id).rows()) for run in sweep.plan())
+    """Counted, not read: it is asked fifty times a second."""
+    return sum(file.read_bytes().count(b"\n") for file in sweep.path.glob("*/metrics.jsonl"))
 
 
 def kill_once_it_writes(root: Path, words: list[str], delay_s: float) -> bool:
@@ -76,7 +77,7 @@ def test_killed_and_started_again_equals_undisturbed(tmp_path, words):
     finish(tmp_path / "whole", words)
     killed = 0
     for _ in range(KILLS):
-        killed += kill_once_it_writes(tmp_path / "killed", words, delays.uniform(0.0, 1.5))
+        killed += kill_once_it_writes(tmp_path / "killed", words, delays.uniform(0.0, 1.0))
     assert killed >= 2, "the run ended before it could be killed: make it longer"
     finish(tmp_path / "killed", words)
     whole, parts = SweepDir(tmp_path / "whole" / "default"), SweepDir(tmp_path / "killed" / "default")

@@ -28,10 +28,23 @@ from grok_sweep.sweep.worker import work
 from grok_sweep.tasks import make_task
 
 
-def test_files_of_a_run(tmp_path):
-    config = small_config(snapshots=SnapshotsConfig(4))
-    assert run_one(config, tmp_path / "run") is State.done
-    run_dir = RunDir(tmp_path / "run")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> RunDir:
+    """The undisturbed run of small_config(), to compare with."""
+    run_dir = RunDir(tmp_path_factory.mktemp("whole") / "run")
+    assert run_one(small_config(), run_dir.path) is State.done
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def with_snapshots(tmp_path_factory) -> RunDir:
+    run_dir = RunDir(tmp_path_factory.mktemp("with_snapshots") / "run")
+    assert run_one(small_config(snapshots=SnapshotsConfig(4)), run_dir.path) is State.done
+    return run_dir
+
+
+def test_files_of_a_run(with_snapshots):
+    config, run_dir = small_config(snapshots=SnapshotsConfig(4)), with_snapshots
     assert run_dir.settings() == flat(config)
     status = run_dir.status()
     assert (status["state"], status["step"], status["end"], status["error"]) == ("done", 200, "n_steps", None)
@@ -52,21 +65,19 @@ def test_files_of_a_run(tmp_path):
     assert json.loads(run_dir.provenance_file.read_text())["attempts"][0]["torch"] == torch.__version__
 
 
-def test_a_row_is_what_its_snapshot_says(tmp_path):
+def test_a_row_is_what_its_snapshot_says(with_snapshots):
     """Whatever is logged can be computed again from the stored weights."""
-    config = small_config(snapshots=SnapshotsConfig(2))
-    run_one(config, tmp_path)
-    weights, _ = load_tensors(tmp_path / "snapshots" / "step_00000100.safetensors")
+    config = small_config()
+    weights, _ = load_tensors(with_snapshots.snapshots / "step_00000100.safetensors")
     again = losses_and_accuracies(
         evaluate(weights, make_task(config.data), build.network(config.model, config.data.p))
     )
-    logged = next(row for row in RunDir(tmp_path).rows() if row["step"] == 100)
+    logged = next(row for row in with_snapshots.rows() if row["step"] == 100)
     assert {name: logged[name] for name in again} == again
 
 
-def test_interrupted_goes_on_to_the_same_bits(tmp_path):
+def test_interrupted_goes_on_to_the_same_bits(tmp_path, whole):
     config = small_config()
-    run_one(config, tmp_path / "whole")
     asked = iter(range(10_000))
     for stop_at in (1, 37, 101, 150):
         seen = []
@@ -77,23 +88,21 @@ def test_interrupted_goes_on_to_the_same_bits(tmp_path):
         assert state is State.interrupted
         assert RunDir(tmp_path / "parts").state() is State.interrupted
     assert run_one(config, tmp_path / "parts") is State.done
-    assert_equal_runs(RunDir(tmp_path / "parts"), RunDir(tmp_path / "whole"))
+    assert_equal_runs(RunDir(tmp_path / "parts"), whole)
     assert len(json.loads((tmp_path / "parts" / "provenance.json").read_text())["attempts"]) == 5
 
 
 @pytest.mark.parametrize("shorter", [40, 47, 150])
-def test_more_steps_continue_as_if_asked_for_at_first(tmp_path, shorter):
+def test_more_steps_continue_as_if_asked_for_at_first(tmp_path, whole, shorter):
     """A shorter run's last row is full and holds lists: in the longer run it must not show.
 
     40 has a row with lists, 47 one without, 150 none.
     """
-    config = small_config()
-    run_one(config, tmp_path / "whole")
     sweep, ids = plan_of(tmp_path / "sweep", small_config(n_steps=shorter))
     assert work(sweep.path, ids) == {ids[0]: State.done}
-    plan_of(tmp_path / "sweep", config)
+    plan_of(tmp_path / "sweep", small_config())
     assert work(sweep.path, ids) == {ids[0]: State.done}
-    assert_equal_runs(sweep.run(ids[0]), RunDir(tmp_path / "whole"))
+    assert_equal_runs(sweep.run(ids[0]), whole)
 
 
 def test_the_stop_rule_ends_the_run_and_is_final(tmp_path):
@@ -230,10 +239,9 @@ def test_rows_torn_off_that_the_checkpoint_covers_are_trained_again(tmp_path, n_
     assert "of the 21 rows of the checkpoint: starting anew" in (tmp_path / "cut" / "log.txt").read_text()
 
 
-def test_killed_as_it_was_made_longer_a_run_goes_on_all_the_same(tmp_path):
+def test_killed_as_it_was_made_longer_a_run_goes_on_all_the_same(tmp_path, whole):
     """The shorter run's last row is gone by then, and its checkpoint still counts it."""
-    config, shorter = small_config(n_steps=200), small_config(n_steps=150)
-    run_one(config, tmp_path / "whole")
+    config, shorter = small_config(), small_config(n_steps=150)
     run_one(shorter, tmp_path / "longer")
     asked = iter([None])
 
@@ -245,7 +253,7 @@ def test_killed_as_it_was_made_longer_a_run_goes_on_all_the_same(tmp_path):
         run_one(config, tmp_path / "longer", Hooks(check=lose))
     assert len(RunDir(tmp_path / "longer").rows()) == n_before - 1
     run_one(config, tmp_path / "longer")
-    assert_equal_runs(RunDir(tmp_path / "longer"), RunDir(tmp_path / "whole"))
+    assert_equal_runs(RunDir(tmp_path / "longer"), whole)
     assert "starting anew" not in (tmp_path / "longer" / "log.txt").read_text()
 
 

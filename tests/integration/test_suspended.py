@@ -9,18 +9,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_runs import assert_equal_runs, plan_of, small_config
 
-from grok_sweep.store import State
+from grok_sweep.config import CheckpointConfig, MeasuresConfig, SnapshotsConfig
+from grok_sweep.store import RunDir, State
 from grok_sweep.sweep.worker import work
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 1.0
-WHOLE = {"n_steps": 150, "claim_timeout_s": TIMEOUT_S}
+CONFIG = small_config(
+    n_steps=150, claim_timeout_s=TIMEOUT_S, snapshots=SnapshotsConfig(5), checkpoint=CheckpointConfig(every_s=0.01),
+    measures=MeasuresConfig(names=["gini_W_E", "excluded_loss_k"]),
+)  # fmt: skip
 
 WORKER = """
 import os, signal, sys
@@ -56,6 +59,14 @@ def before_the_row(self, row):
 store.MetricsFile.append = before_the_row
 print(work(folder, [run_id]), flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """The same run, undisturbed."""
+    sweep, (run_id,) = plan_of(tmp_path_factory.mktemp("whole") / "s", CONFIG)
+    assert work(sweep.path, [run_id]) == {run_id: State.done}
+    return sweep.run(run_id)
 
 
 @pytest.fixture
@@ -103,14 +114,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     ],
 )
 def test_what_was_suspended_changes_nothing_once_another_took_over(
-    tmp_path: Path, suspended: Callable[..., subprocess.Popen[str]], where: str, name: str, at: int
+    tmp_path: Path, whole: RunDir, suspended: Callable[..., subprocess.Popen[str]], where: str, name: str, at: int
 ):
-    config = small_config(**WHOLE)
-    config.snapshots.n = 5
-    config.checkpoint.every_s = 0.01
-    (whole, (run_id,)) = plan_of(tmp_path / "whole", config)
-    work(whole.path, [run_id])
-    sweep, _ = plan_of(tmp_path / "s", config)
+    sweep, (run_id,) = plan_of(tmp_path / "s", CONFIG)
     worker = suspended(str(sweep.path), run_id, where, name, str(at))
     assert work(sweep.path, [run_id]) == {run_id: None}, "its claim is fresh: left alone"
     time.sleep(TIMEOUT_S + 0.2)
@@ -121,16 +127,14 @@ def test_what_was_suspended_changes_nothing_once_another_took_over(
     assert worker.returncode == 0, errors
     assert "State.done" in said, "it found the run at its end"
     assert contents(sweep.run(run_id).path) == after
-    assert_equal_runs(sweep.run(run_id), whole.run(run_id))
+    assert_equal_runs(sweep.run(run_id), whole)
 
 
-def test_while_the_next_one_is_still_at_it_too(tmp_path: Path, suspended: Callable[..., subprocess.Popen[str]]):
+def test_while_the_next_one_is_still_at_it_too(
+    tmp_path: Path, whole: RunDir, suspended: Callable[..., subprocess.Popen[str]]
+):
     """The one that wakes up meets a run in training: both checkpoints and rows are the second one's."""
-    config = small_config(**WHOLE)
-    config.checkpoint.every_s = 0.01
-    whole, (run_id,) = plan_of(tmp_path / "whole", config)
-    work(whole.path, [run_id])
-    sweep, _ = plan_of(tmp_path / "s", replace(config))
+    sweep, (run_id,) = plan_of(tmp_path / "s", CONFIG)
     first = suspended(str(sweep.path), run_id, "before the name", "checkpoint", "2")
     time.sleep(TIMEOUT_S + 0.2)
     second = suspended(str(sweep.path), run_id, "before the name", "checkpoint", "3")
@@ -143,4 +147,4 @@ def test_while_the_next_one_is_still_at_it_too(tmp_path: Path, suspended: Callab
     os.kill(second.pid, signal.SIGCONT)
     said, errors = second.communicate(timeout=60)
     assert "State.done" in said, errors
-    assert_equal_runs(sweep.run(run_id), whole.run(run_id))
+    assert_equal_runs(sweep.run(run_id), whole)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from synthetic_sweep import Counts, synthetic_sweep
-from test_wandb_online import server  # noqa: F401
 from wandb_server import NOWHERE, Fault, StoredRun, forget
 
 from analysis.__main__ import main
@@ -17,14 +16,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # wandb-wor
 
 
 @pytest.fixture
-def folder(server, tmp_path) -> Path:  # noqa: F811
+def folder(server, tmp_path) -> Path:
     """A sweep whose project is at the server."""
     synthetic_sweep(tmp_path / "s", 4, 8, Counts(0, 0, 0, 0, 0, 0))
     server.runs["r"] = StoredRun("r", "grok_sweep", group="s")
     return tmp_path / "s"
 
 
-def test_the_view_is_saved_and_its_address_printed(server, folder, capfd):  # noqa: F811
+def test_the_view_is_saved_and_its_address_printed(server, folder, capfd):
     assert main(["dashboard", str(folder)]) == 0
     forget()
     out, err = capfd.readouterr()
@@ -36,7 +35,7 @@ def test_the_view_is_saved_and_its_address_printed(server, folder, capfd):  # no
     assert spec["section"]["runSets"][0]["filters"]["filters"][0]["value"] == "s"
 
 
-def test_called_again_it_replaces_its_own_view_and_no_other(server, folder, capfd):  # noqa: F811
+def test_called_again_it_replaces_its_own_view_and_no_other(server, folder, capfd):
     server.views["nw-another0000-v"] = {"id": "x", "displayName": "mine", "spec": "{}"}
     for _ in range(2):
         assert main(["dashboard", str(folder)]) == 0
@@ -45,7 +44,7 @@ def test_called_again_it_replaces_its_own_view_and_no_other(server, folder, capf
     assert server.views["nw-another0000-v"]["spec"] == "{}"
 
 
-def test_what_was_written_can_be_sent_later_and_is_the_same(server, folder, tmp_path, capfd):  # noqa: F811
+def test_what_was_written_can_be_sent_later_and_is_the_same(server, folder, tmp_path, capfd):
     file = tmp_path / "spec.json"
     main(["dashboard", str(folder), "--spec", str(file)])
     assert server.requests == []
@@ -58,7 +57,7 @@ def test_what_was_written_can_be_sent_later_and_is_the_same(server, folder, tmp_
 
 
 def test_without_a_key_its_specification_is_kept_and_that_is_no_failure(
-    server, folder, monkeypatch, capfd  # noqa: F811
+    server, folder, monkeypatch, capfd
 ):  # fmt: skip
     monkeypatch.delenv("WANDB_API_KEY")
     assert main(["dashboard", str(folder)]) == 0
@@ -73,7 +72,7 @@ def test_without_a_key_its_specification_is_kept_and_that_is_no_failure(
 
 @pytest.mark.parametrize("spoil", ["wrong key", "no network", "error", "no project"])
 def test_what_w_and_b_does_not_take_is_said_in_one_line_and_kept(
-    server, folder, monkeypatch, capfd, spoil  # noqa: F811
+    server, folder, monkeypatch, capfd, spoil
 ):  # fmt: skip
     monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "2")
     said = {
@@ -99,7 +98,7 @@ def test_what_w_and_b_does_not_take_is_said_in_one_line_and_kept(
     assert server.views == {}
 
 
-def test_a_group_at_w_and_b_has_a_dashboard_without_its_folder(server, folder, tmp_path, monkeypatch, capfd):  # noqa: F811
+def test_a_group_at_w_and_b_has_a_dashboard_without_its_folder(server, folder, tmp_path, monkeypatch, capfd):
     """Runs that our logger wrote; here as the server would hold them."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     server.runs.clear()

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import vl_convert
-from test_wandb_online import server, sync  # noqa: F401
+from test_wandb_online import sync
 from wandb_log import WandbLog, read_log
 from wandb_server import NOWHERE, Fault, forget
 
@@ -56,7 +56,7 @@ def table(stored) -> dict:
     return json.loads(stored.uploads[name])
 
 
-def test_offline_is_the_default_and_asks_nobody(server, tmp_path, made, capfd):  # noqa: F811
+def test_offline_is_the_default_and_asks_nobody(server, tmp_path, made, capfd):
     line = publish_sweep(sweep(tmp_path), *made)
     (folder,) = tmp_path.glob("wandb/offline-run-*")
     assert line == f"W&B, offline; to upload it: wandb sync {folder}"
@@ -75,7 +75,7 @@ def test_offline_is_the_default_and_asks_nobody(server, tmp_path, made, capfd): 
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_was_offline_is_whole_once_it_is_synced(server, tmp_path, made):  # noqa: F811
+def test_what_was_offline_is_whole_once_it_is_synced(server, tmp_path, made):
     publish_sweep(sweep(tmp_path), *made)
     for file in made[0]:
         file.unlink()  # a later analysis may have replaced them
@@ -90,7 +90,7 @@ def test_what_was_offline_is_whole_once_it_is_synced(server, tmp_path, made):  #
     }  # fmt: skip
 
 
-def test_online_it_is_at_the_server_and_again_it_is_the_same_run(server, tmp_path, made):  # noqa: F811
+def test_online_it_is_at_the_server_and_again_it_is_the_same_run(server, tmp_path, made):
     line = publish_sweep(sweep(tmp_path, mode="online"), *made)
     assert line == f"W&B: {server.url}/tester/grok_sweep/runs/a%20sweep-report"
     made[0][0].write_text(PAGE + "<!-- new -->")
@@ -104,7 +104,7 @@ def test_online_it_is_at_the_server_and_again_it_is_the_same_run(server, tmp_pat
     assert list(tmp_path.glob("wandb/offline-run-*")) == list(tmp_path.glob("wandb/staged-*")) == []
 
 
-def test_again_offline_replaces_what_was_not_synced_and_keeps_what_was(server, tmp_path, made):  # noqa: F811
+def test_again_offline_replaces_what_was_not_synced_and_keeps_what_was(server, tmp_path, made):
     publish_sweep(sweep(tmp_path), *made)
     (first,) = tmp_path.glob("wandb/offline-run-*")
     time.sleep(1.1)  # wandb names its folders by the second
@@ -119,7 +119,7 @@ def test_again_offline_replaces_what_was_not_synced_and_keeps_what_was(server, t
 
 @pytest.mark.parametrize("spoil", ["no key", "no network", "error"])
 def test_where_w_and_b_fails_it_is_offline_and_one_line_says_why(
-    server, tmp_path, made, monkeypatch, capfd, spoil  # noqa: F811
+    server, tmp_path, made, monkeypatch, capfd, spoil
 ):  # fmt: skip
     if spoil == "no key":
         monkeypatch.delenv("WANDB_API_KEY")
@@ -135,7 +135,7 @@ def test_where_w_and_b_fails_it_is_offline_and_one_line_says_why(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_server_that_dies_meanwhile_is_waited_for_once(server, tmp_path, made, monkeypatch):  # noqa: F811
+def test_a_server_that_dies_meanwhile_is_waited_for_once(server, tmp_path, made, monkeypatch):
     shown = publish._shown
 
     def die(*given):
@@ -152,7 +152,7 @@ def test_a_server_that_dies_meanwhile_is_waited_for_once(server, tmp_path, made,
     assert "to upload it: wandb sync" in line
 
 
-def test_where_nothing_can_be_written_the_line_says_that_the_files_stand(server, tmp_path, made):  # noqa: F811
+def test_where_nothing_can_be_written_the_line_says_that_the_files_stand(server, tmp_path, made):
     (tmp_path / "wandb").write_text("a file in the way")
     line = publish_sweep(sweep(tmp_path), *made)
     assert line.startswith("W&B failed (FileExistsError")
@@ -175,7 +175,7 @@ def test_the_target_is_that_of_the_sweeps_runs(tmp_path):
     assert target_of(sweep(tmp_path, **own, kind="none")).project == "grok_sweep"
 
 
-def test_the_report_of_a_sweep_with_a_hostile_name(server, tmp_path, made):  # noqa: F811
+def test_the_report_of_a_sweep_with_a_hostile_name(server, tmp_path, made):
     line = publish_sweep(sweep(tmp_path, "it's/<a> #1? ü + b", mode="online"), *made)
     assert line.startswith("W&B: http"), line
     (run,) = server.runs.values()
@@ -183,7 +183,7 @@ def test_the_report_of_a_sweep_with_a_hostile_name(server, tmp_path, made):  # n
     assert run.group == "it's/<a> #1? ü + b"
 
 
-def test_reading_the_group_passes_over_the_report(server, tmp_path, made):  # noqa: F811
+def test_reading_the_group_passes_over_the_report(server, tmp_path, made):
     from analysis.sources.wandb_api import WandbGroup, place
 
     publish_sweep(sweep(tmp_path, mode="online"), *made)

@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from test_loggers import stop_after
-from test_wandb_online import online, server  # noqa: F401
+from test_wandb_online import online
 from wandb_server import NOWHERE, WandbServer, alone, forget, wandb_server
 
 from analysis.load import load_rows, load_sweep
@@ -53,14 +53,14 @@ def once(tmp_path_factory):
 
 
 @pytest.fixture
-def trained(server, once, tmp_path) -> Path:  # noqa: F811
+def trained(server, once, tmp_path) -> Path:
     """A copy of the folder, and one at the server."""
     folder, runs = once
     server.runs = copy.deepcopy(runs)
     return Path(shutil.copytree(folder, tmp_path / folder.name))
 
 
-def asked(server: WandbServer, what: str) -> int:  # noqa: F811
+def asked(server: WandbServer, what: str) -> int:
     return server.operations.count(what)
 
 
@@ -75,7 +75,7 @@ def assert_as_the_folder(group, folder) -> None:
     assert theirs.rows() == ours.rows()
 
 
-def test_runs_and_rows_are_those_of_the_folder(server, trained, tmp_path):  # noqa: F811
+def test_runs_and_rows_are_those_of_the_folder(server, trained, tmp_path):
     told: list[str] = []
     group, folder = read(tmp_path, told), load_sweep(trained)
     assert_as_the_folder(group, folder)
@@ -88,7 +88,7 @@ def test_runs_and_rows_are_those_of_the_folder(server, trained, tmp_path):  # no
     assert told[0] == f"{GROUP}: 3 runs, 3 of them new or changed"
 
 
-def test_a_second_reading_fetches_only_what_changed(server, trained, tmp_path):  # noqa: F811
+def test_a_second_reading_fetches_only_what_changed(server, trained, tmp_path):
     read(tmp_path)
     n_scans = asked(server, "RunParquetHistory")
     told: list[str] = []
@@ -102,13 +102,13 @@ def test_a_second_reading_fetches_only_what_changed(server, trained, tmp_path): 
     assert asked(server, "RunParquetHistory") == n_scans + 2
 
 
-def test_a_run_deleted_at_the_server_is_gone(server, trained, tmp_path):  # noqa: F811
+def test_a_run_deleted_at_the_server_is_gone(server, trained, tmp_path):
     read(tmp_path)
     gone = server.runs.popitem()[0]
     assert gone.rpartition("-")[2] not in read(tmp_path).runs["run_id"].to_list()
 
 
-def test_what_stands_in_the_group_and_is_no_run_of_ours_is_left_out_and_told(server, trained, tmp_path):  # noqa: F811
+def test_what_stands_in_the_group_and_is_no_run_of_ours_is_left_out_and_told(server, trained, tmp_path):
     one = next(iter(server.runs.values()))
     for name, job in (("a report", "analysis"), ("another", "train")):
         other = type(one)(name, one.project, group=one.group, job_type=job, exit_code=0)
@@ -119,7 +119,7 @@ def test_what_stands_in_the_group_and_is_no_run_of_ours_is_left_out_and_told(ser
 
 
 def test_a_run_that_another_logger_wrote_nested_and_without_a_summary_is_judged_from_its_rows(
-    server, trained, tmp_path  # noqa: F811
+    server, trained, tmp_path
 ):  # fmt: skip
     run = next(run for run in server.runs.values() if run.exit_code == 0)
     nested: dict = {}
@@ -138,7 +138,7 @@ def test_a_run_that_another_logger_wrote_nested_and_without_a_summary_is_judged_
     assert group["final.test_loss"].to_list() == folder["final.test_loss"].to_list()
 
 
-def test_a_summary_older_than_the_rows_is_not_believed_and_asked_for_again(server, trained, tmp_path):  # noqa: F811
+def test_a_summary_older_than_the_rows_is_not_believed_and_asked_for_again(server, trained, tmp_path):
     run = next(run for run in server.runs.values() if run.exit_code == 0)
     whole = run.summary
     run.summary = whole | {"steps": 7, "phase": "comprehension"}
@@ -148,7 +148,7 @@ def test_a_summary_older_than_the_rows_is_not_believed_and_asked_for_again(serve
     assert_as_the_folder(read(tmp_path), load_sweep(trained))
 
 
-def test_a_history_that_was_exported_to_parquet_is_read_whole(server, trained, tmp_path):  # noqa: F811
+def test_a_history_that_was_exported_to_parquet_is_read_whole(server, trained, tmp_path):
     for run in server.runs.values():
         # Lists: polars writes a kind of them that wandb's reader does not know.
         scalars = [{name: v for name, v in row.items() if not isinstance(v, list)} for row in run.history]
@@ -164,14 +164,14 @@ def test_a_history_that_was_exported_to_parquet_is_read_whole(server, trained, t
     "state, expected",
     [("crashed", "interrupted"), ("killed", "interrupted"), ("pending", "planned"), ("failed", "failed")],
 )
-def test_states_are_said_in_our_words(server, trained, tmp_path, state, expected):  # noqa: F811
+def test_states_are_said_in_our_words(server, trained, tmp_path, state, expected):
     run = next(iter(server.runs.values()))
     run.state = state
     found = read(tmp_path).runs.filter(pl.col("run_id") == run.id.rpartition("-")[2])
     assert found["state"].to_list() == [expected]
 
 
-def test_a_failed_run_that_says_where_it_diverged_is_diverged(server, trained, tmp_path):  # noqa: F811
+def test_a_failed_run_that_says_where_it_diverged_is_diverged(server, trained, tmp_path):
     run = next(run for run in server.runs.values() if run.exit_code == 0)
     run.exit_code = 1
     run.summary |= {"diverged_at": 40}
@@ -190,19 +190,19 @@ def message(tmp_path, path: str = GROUP) -> str:
     return str(caught.value)
 
 
-def test_a_place_that_is_none_is_said_before_anyone_is_asked(server, tmp_path):  # noqa: F811
+def test_a_place_that_is_none_is_said_before_anyone_is_asked(server, tmp_path):
     assert "--wandb takes entity/project/group" in message(tmp_path, "grok_sweep/a sweep")
     assert server.requests == []
 
 
-def test_unknown_projects_and_groups_are_said_with_what_there_is(server, trained, tmp_path):  # noqa: F811
+def test_unknown_projects_and_groups_are_said_with_what_there_is(server, trained, tmp_path):
     assert "no such project" in message(tmp_path, "tester/gork_sweep/a sweep")
     assert message(tmp_path, "tester/grok_sweep/a swep").endswith("did you mean a sweep?")
     assert message(tmp_path, "tester/grok_sweep/x").endswith("newest groups there: a sweep")
 
 
 def test_without_key_or_network_the_way_out_is_said_and_where_the_last_reading_lies(
-    server, trained, tmp_path, monkeypatch  # noqa: F811
+    server, trained, tmp_path, monkeypatch
 ):  # fmt: skip
     there = str(read(tmp_path).path)
     with monkeypatch.context() as changed:
@@ -219,7 +219,7 @@ def test_without_key_or_network_the_way_out_is_said_and_where_the_last_reading_l
     assert load_sweep(there).runs.height == 3
 
 
-def test_nothing_of_wandbs_is_left_in_the_way(server, trained, tmp_path, capfd, monkeypatch):  # noqa: F811
+def test_nothing_of_wandbs_is_left_in_the_way(server, trained, tmp_path, capfd, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     read(tmp_path)
@@ -230,7 +230,7 @@ def test_nothing_of_wandbs_is_left_in_the_way(server, trained, tmp_path, capfd, 
     assert names == {"plan.jsonl", "settings.json", "metrics.jsonl", "summary.json", "status.json", "fetched.json"}
 
 
-def test_two_runs_of_one_name_are_told_apart(server, trained, tmp_path):  # noqa: F811
+def test_two_runs_of_one_name_are_told_apart(server, trained, tmp_path):
     run = next(iter(server.runs.values()))
     twin = dataclasses.replace(run, id="copy-of-" + run.id)
     server.runs[twin.id] = twin

@@ -97,6 +97,7 @@ def test_curves_are_grouped_by_what_is_swept_and_not_by_seeds(sweep):
     assert [(p.x, p.y, p.colour) for p in points][:2] == [(WD, "t_test", FRAC), (FRAC, "t_test", WD)]
     (lines,) = [p for p in panels_of(board) if isinstance(p, Parallel)]
     assert [name for name, _ in lines.columns] == [WD, FRAC, "optimizer.lr", *TIMES]
+    assert [name for name, is_log in lines.columns if not is_log] == [FRAC]
 
 
 def test_a_sweep_of_nothing_has_a_dashboard_too(sweep):

@@ -20,6 +20,7 @@ from analysis.report import heat, one, over_time, pixels, stages_of_run, style, 
 from analysis.report.blocks import Figure, Listing, Report, Section, Table, Text
 from analysis.report.html import page
 from analysis.report.over_time import Line
+from analysis.stages.result import Boundary, Stages, Status
 
 HOSTILE = """a"'&<img src=x onerror=alert(1)> </script><script>alert(2)</script>\x1b]"""
 
@@ -255,6 +256,34 @@ def test_bands_and_table_come_from_the_stages():
     assert "93%" in table.caption
 
 
+def test_runs_side_by_side_have_a_strip_of_stages_each_in_the_colour_of_their_curves():
+    b1 = Boundary(Status.found, 1400, 1200.4, 1700.0, 1.0, "excluded_loss")
+    b2 = Boundary(Status.not_yet, None, None, None, 0.0, "no rise")
+    found = {"x: wd=1": Stages({"B1": b1, "B2": b2}, 0.93, 5000, ""), "y: wd=3": Stages({"B1": b2}, 0.0, 900, "")}
+    section = stages_of_run.side_by_side(found, {"x: wd=1": "#111111", "z": "#222222", "y: wd=3": "#333333"})
+    assert section is not None
+    figure, table = section.blocks
+    assert isinstance(table, Table)
+    assert table.head == ("boundary", "x: wd=1", "y: wd=3")
+    assert table.rows[0] == ("B1: end of memorization", "1,400 (1,200 to 1,700)", "not yet")
+    assert table.rows[1:] == [
+        ("B2: start of cleanup", "not yet", "–"),
+        ("found in this order, share of draws", "93%", "0%"),
+    ]
+    assert isinstance(figure, Figure)
+    spec = figure.spec()
+    bands, whiskers = ([tuple(mark.values()) for mark in layer["data"]["values"]] for layer in spec["layer"])
+    assert bands == [
+        ("x: wd=1", "memorization", 1, 1400),
+        ("x: wd=1", "circuit formation", 1400, 5000),
+        ("y: wd=3", "memorization so far", 1, 900),
+    ]
+    assert whiskers == [("x: wd=1", 1200.4, 1700.0)]
+    frames = spec["layer"][0]["encoding"]["stroke"]["scale"]
+    assert dict(zip(frames["domain"], frames["range"], strict=True))["y: wd=3"] == "#333333"
+
+
 def test_without_rows_there_are_no_stages():
     assert stages_of_run.bands(None) == []
     assert stages_of_run.section(None) is None
+    assert stages_of_run.side_by_side({}, {"x": "#111111"}) is None
