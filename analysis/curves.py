@@ -94,8 +94,8 @@ def csv(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, str]:
         absent = pl.when(is_full).then(pl.lit(UNDEFINED)).otherwise(pl.lit("")) if name in chosen else pl.lit("")
         columns.append(short.fill_null(absent))
     lines = rows.select("run_id", pl.concat_str(columns, separator=",").alias("line"))
-    joined = lines.group_by("run_id", maintain_order=True).agg(pl.col("line").str.join("\n"))
-    return dict(joined.iter_rows())
+    of_run = lines.group_by("run_id", maintain_order=True).agg(pl.col("line").str.join("\n"))
+    return dict(of_run.iter_rows())
 
 
 def shown(rows: pl.DataFrame) -> dict[str, tuple[str, tuple[str, ...]]]:
