@@ -166,6 +166,10 @@ class Replay:
     def _checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         loaded = self.run_dir.load_checkpoint()
         if loaded is None:
+            status = self.run_dir.status()
+            if status.get("step"):
+                reached = f"{status['state']} at step {status['step']}"
+                raise ValueError(f"{self.run_dir.path} holds no checkpoint.safetensors, though the run is {reached}")
             raise ValueError(f"{self.run_dir.path} holds no checkpoint: the run has not begun")
         return loaded
 

@@ -26,6 +26,10 @@ OURS = "W_E, W_pos, W_Q, W_K, W_V, W_O, W_in, b_in, W_out, b_out, W_U"
 ONE_LAYER = ("W_Q", "W_K", "W_V", "W_O", "W_in", "W_out")
 
 
+MOST_NAMED = 30
+"""Tensors of a file that a message lists."""
+
+
 @dataclass(frozen=True)
 class Assembly:
     """A state dict whose names and shapes are understood.
@@ -81,8 +85,9 @@ def assembly(
     """
     names = given.names
     reading = _Reading(meanings(tensors, names))
-    missing = [f"names: the file holds no {theirs.removesuffix('.T')}" for theirs in names.values()
-               if theirs.removesuffix(".T") not in tensors]  # fmt: skip
+    absent = [theirs for theirs in names.values() if theirs.removesuffix(".T") not in tensors]
+    held = f"it holds {', '.join(list(tensors)[:MOST_NAMED])}{', …' if len(tensors) > MOST_NAMED else ''}"
+    missing = [f"--name: the file holds no {theirs.removesuffix('.T')}; {held}" for theirs in absent]
     reading.problems += missing + [f"{both}; say which by --name OURS=THEIRS" for both in reading.found.twice]
     _set_aside(reading)
     n_layers = _layers(reading)

@@ -74,7 +74,7 @@ def activation(given: Given, said: dict[str, Any]) -> tuple[Activation, list[str
 def operation(read: Reading, p: int, given: Given, said: dict[str, Any]) -> tuple[str, list[str]]:
     """As given, as its settings say, or as its answers show: add where nothing does."""
     if given.operation is not None:
-        return given.operation, []
+        return given.operation, _as_given(read, p, given.operation)
     for name in ("operation", "fn_name", "group", "task", "op"):
         word = str(said.get(name, "")).lower()
         if word in OPERATIONS:
@@ -84,6 +84,17 @@ def operation(read: Reading, p: int, given: Given, said: dict[str, Any]) -> tupl
     if shares[best] > answers.KNOWS:
         return best, [f"operation {best}, as its answers show: {shares[best]:.1%} of the pairs are right"]
     return "add", [f"operation taken to be add; {shares['add']:.1%} of the pairs are answered so"]
+
+
+def _as_given(read: Reading, p: int, operation: str) -> list[str]:
+    """What the answers say of the operation that was given, and of another that they fit better."""
+    shares = answers.right(read.weights, read.model, p, [*dict.fromkeys([operation, *answers.named_operations()])])
+    if operation not in shares:
+        return []
+    best = max(shares, key=lambda name: shares[name])
+    told = f"operation {operation}, as given: {shares[operation]:.1%} of the pairs are right"
+    better = best != operation and shares[best] > answers.KNOWS
+    return [f"{told}, by {best} {shares[best]:.1%}: leave --operation out?" if better else told]
 
 
 def fraction(said: dict[str, Any]) -> float | None:

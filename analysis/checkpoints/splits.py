@@ -98,13 +98,21 @@ class Ranking:
         found = str(best.rule) if self.is_clear else f"unknown; the likeliest of those tried is {best.rule}"
         text = (
             f"split {found}: the lowest train loss of {len(self.tried)} tried, {best.train_loss:.4g} (test "
-            f"{best.test_loss:.4g}); the runner-up, {second.rule}, has {self.margin:.3g} times that. By ranks its "
+            f"{best.test_loss:.4g}); the runner-up, {second.rule}, has {_times(self.margin)}. By ranks its "
             f"train pairs lie {best.z:.1f} standard deviations below the others; {PROVES:g} prove a split"
         )
         if self.off is None:
             return text
         verdict = "agreement" if self.agrees else "more than the step between saved losses and weights explains"
-        return f"{text}. It lies {self.off:+.1%} off the train loss saved in the file: {verdict}"
+        return f"{text}. It lies {_off(self.off)} the train loss saved in the file: {verdict}"
+
+
+def _times(ratio: float) -> str:
+    return "the same" if ratio < 1.005 else f"{ratio:.3g} times that"
+
+
+def _off(share: float) -> str:
+    return f"{share:+.1%} off" if share < 1 else f"{1 + share:,.4g} times as high as"
 
 
 def find_split(

@@ -235,7 +235,7 @@ def _of_parts(parts: OneLayer) -> Iterator[tuple[str, str, str, Callable[[], Cha
     for h in range(parts.subject.network.config.n_heads):
         yield f"head_mean.{h}", f"head {h} set to its mean", "attention", partial(head_mean, parts, h)
     yield "attn_linear", "attention linear in its scores", "attention", lambda: attn_linear(parts)
-    yield "attn_tangent", "the same, by the sigmoid's tangent at 0", "attention", lambda: attn_tangent(parts)
+    yield "attn_tangent", "attention by the sigmoid's tangent at 0", "attention", lambda: attn_tangent(parts)
     yield "attn_fitted", "attention replaced by its fits", "attention", lambda: attn_fitted(parts)
     yield "attn_uniform", "attention half to a, half to b", "attention", lambda: attn_uniform(parts)
 

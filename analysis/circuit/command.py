@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,14 +115,18 @@ def _circuit(chosen: argparse.Namespace) -> int:
         import torch
 
         from analysis.checkpoints.read import read
-        from analysis.checkpoints.splits import find_split
+        from analysis.checkpoints.splits import doubt, find_split
         from analysis.circuit.of_checkpoint import circuit_of
 
         torch.set_num_threads(1)  # two gain a fifth on idle cores, and lose tenfold beside other programs
         checkpoint, _ = find_split(read(chosen.path, _given(chosen)), range(chosen.seeds))
+        if chosen.split is not None and (said := doubt(checkpoint)):
+            checkpoint = replace(checkpoint, notes=(*checkpoint.notes, said))
         found = circuit_of(checkpoint, chosen.key_freqs, chosen.relabellings)
         _tell(chosen, checkpoint, found)
         _write(chosen, checkpoint, found)
+    except BrokenPipeError:  # the reader, `head`, has seen enough
+        raise
     except (ValueError, OSError) as error:
         print("\n".join(map(printable, f"python -m analysis: {error}".splitlines())), file=sys.stderr)
         return 2
@@ -144,7 +149,7 @@ def _tell(chosen: argparse.Namespace, checkpoint: Checkpoint, found: Circuit) ->
     from analysis.circuit.write import as_json
 
     if chosen.json == "-":
-        print(as_json(found))
+        print(as_json(checkpoint, found, _command()))
         return
     lines = [f"{name}: {value}" for name, value in source_of(checkpoint)]
     lines += [f"note: {note}" for note in checkpoint.notes]
@@ -156,13 +161,13 @@ def _write(chosen: argparse.Namespace, checkpoint: Checkpoint, found: Circuit) -
     from analysis.circuit.write import report_of, write_export, write_json, write_markdown, write_page
 
     if chosen.json not in (None, "-"):
-        _say(write_json(found, Path(chosen.json)), chosen)
+        _say(write_json(checkpoint, found, Path(chosen.json), _command()), chosen)
     if chosen.export is not None:
         _say(write_export(checkpoint, chosen.export), chosen)
     is_page = not chosen.no_page and chosen.json != "-"
     if not is_page and chosen.markdown is None:
         return
-    report = report_of(checkpoint, found, shlex.join([".venv/bin/python", "-m", "analysis", *sys.argv[1:]]))
+    report = report_of(checkpoint, found, _command())
     if chosen.markdown is not None:
         _say(write_markdown(report, chosen.markdown), chosen)
     if is_page:
@@ -170,6 +175,10 @@ def _write(chosen: argparse.Namespace, checkpoint: Checkpoint, found: Circuit) -
         if figures:
             print(f"wrote {len(figures)} files of figures in {printable(str(figures[0].parent))}, and the page:")
         print(printable(str(page)))
+
+
+def _command() -> str:
+    return shlex.join([".venv/bin/python", "-m", "analysis", *sys.argv[1:]])
 
 
 def _say(written: Sequence[Path], chosen: argparse.Namespace) -> None:

@@ -51,12 +51,17 @@ def frequencies(keys: Keys, base: float) -> Figure:
         layers.append(words.mark_text(dy=-9, fontSize=10, fontWeight="bold").encode(x=x, y=y, text=text))
     over = "train pairs" if keys.over == "train" else "all pairs"
     caption = (
-        f"What removing cos, sin w_k(a+b) of one frequency from the logits adds to the loss on {over}. Key "
-        f"frequencies lie above the largest gap, {keys.gap:.2f} decades wide here; below 1.5 there are none. What "
-        f"costs less than {LEAST_DELTA:g} nats, or lowers the loss, lies at the bottom."
+        f"What removing cos, sin w_k(a+b) of one frequency from the logits adds to the loss on {over}. "
+        f"{_whence(keys)} What costs less than {LEAST_DELTA:g} nats, or lowers the loss, lies at the bottom."
     )
     chart = style.styled(alt.layer(*layers).properties(width=style.WIDTH, height=200))
     return Figure("excluded_by_frequency", chart, caption, "Loss added by removing each frequency")
+
+
+def _whence(keys: Keys) -> str:
+    if keys.is_given:
+        return f"The key frequencies are those given; the largest gap is {keys.gap:.2f} decades wide."
+    return f"Key frequencies lie above the largest gap, {keys.gap:.2f} decades wide here; below 1.5 there are none."
 
 
 _KEY, _OTHER = "key frequency", "other"

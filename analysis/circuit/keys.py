@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from analysis.circuit.subject import Subject
 from grok_sweep.measures import rules
+from grok_sweep.measures.fit import cos_sim_k
 from grok_sweep.measures.table import MEASURES
 
 GAP = "largest_gap"
@@ -25,6 +26,7 @@ class Keys:
         is_given: whether the user named them.
         gap: the largest gap in log10(excluded_k - loss), in decades.
         by_rule: rule to its frequencies, None where it finds none or is not defined for this network.
+        cos_sim_k: cosine similarity of the logits with cos w_k(a+b-c), for k = 1..n//2.
         excluded_k: loss (nats) without one frequency, for k = 1..n//2, over the set `over`.
         over: "train", or "all" where the split is not known.
     """
@@ -33,6 +35,7 @@ class Keys:
     is_given: bool
     gap: float
     by_rule: dict[str, list[int] | None]
+    cos_sim_k: list[float]
     excluded_k: list[float]
     over: str
 
@@ -57,5 +60,5 @@ def keys(subject: Subject) -> Keys | None:
     }
     return Keys(
         subject.key_freqs, subject.given_keys is not None, found.gap, by_rule,
-        evaluation.excluded_loss_k.tolist(), subject.trained,
+        cos_sim_k(evaluation), evaluation.excluded_loss_k.tolist(), subject.trained,
     )  # fmt: skip

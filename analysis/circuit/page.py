@@ -26,14 +26,16 @@ def page(circuit: Circuit, title: str, subtitle: str, when: str, source: Section
 
 def facts(circuit: Circuit) -> list[tuple[str, str]]:
     """At a glance."""
-    found = [("p", str(circuit.subject.task.p)), ("loss, all pairs (nats)", number(circuit.logits.losses["all"]))]
+    logits, subject = circuit.logits, circuit.subject
+    found = [("p", str(subject.task.p)), ("loss, all pairs (nats)", number(logits.losses["all"]))]
+    found.append((f"right, {subject.unseen} pairs", f"{logits.accuracies[subject.unseen]:.1%}"))
     if circuit.judged is not None:
         found.insert(0, ("verdict", circuit.judged.verdict.value))
     if circuit.keys is not None:
         found.append(("key frequencies", listed(circuit.keys.used) or "none"))
         found.append(("gap (decades)", number(circuit.keys.gap)))
     if circuit.logits.fve is not None:
-        found.append(("of the logits' variance", f"{circuit.logits.fve:.1%}"))
+        found.append(("logits' variance explained", f"{circuit.logits.fve:.1%}"))
     trained = circuit.subject.trained
     for name, over in (("restricted", "all"), ("excluded", trained)):
         if name in circuit.ablation:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from analysis.circuit import clock_pizza
 from analysis.circuit.ablations import Ablation
 from analysis.circuit.circuit import Circuit
+from analysis.circuit.keys import GAP, Keys
 from analysis.circuit.paper import beside
 from analysis.circuit.verdict import Evidence, Judged, Verdict
 from analysis.report.blocks import Block, Section, Table, Text
@@ -26,7 +27,7 @@ SET_WORDS = {
     "novel": "novel pairs",
     "zero": "pairs with a 0",
 }
-PAPER = "the paper's mainline"
+PAPER = "the paper's (p = 113)"
 
 
 def sections(circuit: Circuit) -> Iterator[Section]:
@@ -54,16 +55,30 @@ def headline(circuit: Circuit) -> str:
     judged = circuit.judged
     if judged is None or circuit.keys is None:
         return NO_GROUP
-    found = listed(circuit.keys.used)
+    found = f"{'frequencies' if len(circuit.keys.used) > 1 else 'frequency'} {listed(circuit.keys.used)}"
+    if circuit.keys.is_given:
+        return f"With the {found}, as given: {_of_given(judged)}. {_found_instead(circuit.keys)}"
     if judged.verdict is Verdict.fourier:
         return (
-            f"Fourier: the network computes by rotations, with the frequencies {found}. Without them it is lost, "
-            "and they alone suffice."
+            f"Fourier: the network computes by rotations, with the {found}. Without them it is lost, and they alone "
+            "suffice."
         )
     if judged.verdict is Verdict.forming:
-        return f"Forming: the frequencies {found} stand out, but {_lacking(judged)}."
+        return f"Forming: the {found} stand{'s' * (len(circuit.keys.used) == 1)} out, but {_lacking(judged)}."
     gap = judged.of("key_gap").value
     return f"Not: no frequencies stand out (the largest gap is {number(gap)} decades, {LEAST_GAP} are asked for)."
+
+
+def _of_given(judged: Judged) -> str:
+    suffices = "they alone suffice" if judged.of("restricted_loss").holds else "they alone do not suffice"
+    lost = "is lost" if judged.of("excluded_loss").holds else "still answers well"
+    return f"{suffices}, and without them the network {lost}"
+
+
+def _found_instead(keys: Keys) -> str:
+    """What the rule has to say where K was given: the gap is the rule's."""
+    freqs = keys.by_rule[GAP]
+    return f"The rule finds {listed(freqs) if freqs else 'none'}, and the gap is that of its own."
 
 
 def _lacking(judged: Judged) -> str:
@@ -82,15 +97,35 @@ def verdict(circuit: Circuit) -> Section:
     rows = [_evidence(each, judged.n_relabellings) for each in judged.evidence]
     caption = (
         f"Beside each number the same under {judged.n_relabellings} random relabellings of the residues, each with "
-        "as many frequencies as the network has, the best ones under those names."
+        f"the best {counted(judged.n_freqs, 'frequency', 'frequencies')} under those names; as good: how many of "
+        "them do as well as the network's own naming."
     )
     blocks: list[Block] = [Text(headline(circuit)), Table(head, rows, caption, numbers=(2, 4, 5))]
+    if against := list(doubts(circuit)):
+        blocks.append(Text(f"Against it, though it does not enter the verdict: {'; '.join(against)}."))
     if not circuit.subject.has_split:
         blocks.append(Text(
             "The split is not known: what is asked of train pairs and of novel pairs is asked of all pairs here.",
             quiet=True,
         ))  # fmt: skip
     return Section("Verdict", blocks)
+
+
+def doubts(circuit: Circuit) -> Iterator[str]:
+    """What points away from a clean circuit where the verdict is Fourier; nothing elsewhere."""
+    judged, logits = circuit.judged, circuit.logits
+    if judged is None or judged.verdict is not Verdict.fourier:
+        return
+    if n := judged.of("key_gap").n_holding:
+        yield f"{n} of {judged.n_relabellings} relabellings have a gap of {LEAST_GAP} too"
+    if logits.fve is not None and logits.fve < 0.8:
+        yield f"cos w_k(a+b-c) explains {logits.fve:.0%} of the logits' variance (the paper's 95 %)"
+    residual = None if circuit.neuron_logit_map is None else circuit.neuron_logit_map.residual
+    if residual is not None and residual > 0.05:
+        yield f"{residual:.0%} of W_L's squared norm lie outside K (the paper's < .55 %)"
+    without = [c.k for c in circuit.neurons.clusters if not c.above] if circuit.neurons else []
+    if without:
+        yield f"no neuron is of frequency {listed(without)} to more than 85 %"
 
 
 def _evidence(each: Evidence, n: int) -> list[str]:
@@ -118,7 +153,7 @@ def losses(circuit: Circuit) -> Section:
         row = [
             SET_WORDS[name],
             steps(int(mask.sum())),
-            number(found.losses[name], 4),
+            number(found.losses[name]),
             f"{found.accuracies[name]:.2%}",
         ]
         rows.append(row + [number(margin) for margin in (margins.least, margins.first, margins.median)])
@@ -129,7 +164,7 @@ def losses(circuit: Circuit) -> Section:
     )
     blocks: list[Block] = [Table(head, rows, caption, numbers=(1, 2, 3, 4, 5, 6))]
     if found.runners_up:
-        blocks.append(_runners_up(circuit))
+        blocks += [Text("Where the best wrong answer lies:"), _runners_up(circuit)]
     return Section("Losses and margins", blocks)
 
 
@@ -141,15 +176,18 @@ def _outside(circuit: Circuit) -> str:
 def _runners_up(circuit: Circuit) -> Table:
     found = circuit.logits
     names = "answers" if circuit.subject.group and circuit.subject.group.primitive_root is None else "exponents"
-    rows = [[str(r.distance), f"{r.share:.1%}", number(r.fitted_margin)] for r in found.runners_up]
-    caption = f"Where the best wrong answer lies: its distance d from the right one, in {names}, to either side."
+    rows = [[str(r.distance), f"{r.share:.1%}"] for r in found.runners_up]
+    head = ["distance d", "of the pairs"]
+    caption = f"d: from the right answer, in {names}, to either side."
     if found.fitted_least is not None:
+        head.append("margin of the fit (nats)")
+        rows = [[*row, number(r.fitted_margin)] for row, r in zip(rows, found.runners_up, strict=True)]
         margin, distance = found.fitted_least
         caption += (
             f" The fit sum alpha_k cos w_k(a+b-c) separates answers at distance d by sum alpha_k (1 - cos w_k d): "
             f"least {number(margin)} nats, at d = {distance}."
         )
-    return Table(("d", "of the pairs", "margin of the fit (nats)"), rows, caption, numbers=(0, 1, 2))
+    return Table(head, rows, caption, numbers=tuple(range(len(head))))
 
 
 # --- frequencies --------------------------------------------------------------------------------------------
@@ -166,7 +204,8 @@ RULE_WORDS = {
 def keys(circuit: Circuit) -> Section:
     found = circuit.keys
     assert found is not None, "asked for where there is a group"
-    rows = [[RULE_WORDS[rule], listed(freqs) if freqs else "none"] for rule, freqs in found.by_rule.items()]
+    n_freqs = len(found.excluded_k)
+    rows = [[RULE_WORDS[rule], _few(freqs or [], n_freqs)] for rule, freqs in found.by_rule.items()]
     used = listed(found.used) if found.used else "none"
     whence = "as given by --key-freqs" if found.is_given else f"by the first rule, gap {number(found.gap)} decades"
     blocks: list[Block] = [
@@ -174,11 +213,23 @@ def keys(circuit: Circuit) -> Section:
         Table(("rule", "frequencies"), rows),
     ]
     if found.disputed:
-        said = "; ".join(f"{k} by {listed([_short(rule) for rule in who])}" for k, who in found.disputed.items())
-        blocks.append(Text(f"The rules disagree: {said} only."))
+        by: dict[str, list[int]] = {}
+        for k, who in found.disputed.items():
+            by.setdefault(listed([_short(rule) for rule in who]), []).append(k)
+        said = "; ".join(f"by {who} alone {_few(freqs, n_freqs)}" for who, freqs in by.items())
+        blocks.append(Text(f"The rules disagree: {said}."))
     elif found.used:
         blocks.append(Text("All rules that find any agree."))
     return Section("Key frequencies", blocks)
+
+
+MOST_LISTED = 12
+
+
+def _few(freqs: Sequence[int], n_freqs: int) -> str:
+    if len(freqs) <= MOST_LISTED:
+        return listed(freqs) if freqs else "none"
+    return f"all {n_freqs}" if len(freqs) == n_freqs else f"{len(freqs)} of {n_freqs}"
 
 
 def _short(rule: str) -> str:
@@ -242,13 +293,13 @@ def _totals(circuit: Circuit) -> Table:
 
     def add(what: str, name: str, value: float | None) -> None:
         if value is not None:
-            rows.append([what, number(value, 4), _paper(name)])
+            rows.append([what, number(value), _paper(name)])
 
     found = circuit.logits
     add("share of W_E's squared norm at K", "W_E_key_share", circuit.embedding.share if circuit.embedding else None)
     if circuit.neurons is not None:
         add("share of neurons above 85 %", "frac_neurons_85", circuit.neurons.share)
-        add("the same, weighted", "frac_neurons_85_weighted", circuit.neurons.weighted)
+        add("the same, weighted by variance x |W_out row|²", "frac_neurons_85_weighted", circuit.neurons.weighted)
     if circuit.neuron_logit_map is not None:
         add("share of W_L's squared norm outside K", "W_L_residual", circuit.neuron_logit_map.residual)
     add("share of the logits' variance explained by cos w_k(a+b-c)", "fve_logits", found.fve)
@@ -267,7 +318,7 @@ def attention(circuit: Circuit) -> Section:
     has_fit = circuit.keys is not None
     rows = []
     for h, each in enumerate(circuit.attention or []):
-        row = [str(h), f"{each.to_a:.3f}", f"{each.to_b:.3f}", f"{each.to_equals:.4f}"]
+        row = [str(h), f"{each.to_a:.3f}", f"{each.to_b:.3f}", number(each.to_equals)]
         if has_fit:
             of_fit = (each.k, each.fve, each.alpha, each.beta)
             row += ["–", "–", "–", "–"] if None in of_fit else [str(each.k), *(f"{v:.3f}" for v in of_fit[1:])]
@@ -335,17 +386,19 @@ def placed(circuit: Circuit) -> Section:
         ["random", "1.00", "1.00", ""],
     ]
     caption = (
-        "Zhong et al. 2023: medians of their released runs (p = 59), by attention rate. "
-        f"Gradient symmetricity over {clock_pizza.N_TRIPLES} random (a, b, c). Numbers, no label: many networks lie "
-        "between."
+        "Gradient symmetricity: mean cosine between the gradients of a logit by the two operands' embeddings, over "
+        f"{clock_pizza.N_TRIPLES} random (a, b, c). Distance irrelevance: how much of the spread of the right "
+        "answers' logits is left among pairs with the same a - b. Circularity: how circular the first four principal "
+        "components of W_E are. Zhong et al. 2023, medians of their released runs (p = 59); attention rate: 0 is "
+        "uniform attention, 1 the learned one. Numbers, no label."
     )
     head = ("network", "gradient symmetricity", "distance irrelevance", "circularity")
     return Section(title, [Table(head, rows, caption, numbers=(1, 2, 3))])
 
 
 def weights(circuit: Circuit) -> Section:
-    rows = [["all", number(circuit.sum_sq_weights, 4), _paper("sum_sq_weights")]]
-    rows += [[name, number(value, 4), _paper(f"sum_sq.{name}")] for name, value in circuit.sum_sq.items()]
+    rows = [["all", number(circuit.sum_sq_weights), _paper("sum_sq_weights")]]
+    rows += [[name, number(value), _paper(f"sum_sq.{name}")] for name, value in circuit.sum_sq.items()]
     n = sentence(counted(len(circuit.sum_sq), "parameter"))
     caption = f"{n}. Under weight decay balanced pairs end equal: W_K and W_Q, W_V and W_O, W_in and W_out."
     return Section("Sum of squares", [Table(("parameter", "sum of squares", PAPER), rows, caption, numbers=(1, 2))])

@@ -59,6 +59,7 @@ def _keys(circuit: Circuit) -> Entries:
     yield "key_gap", keys.gap
     yield ("excluded_loss_k" if keys.over == "train" else "excluded_loss_all_k"), keys.excluded_k
     yield ("excluded_loss_max" if keys.over == "train" else "excluded_loss_all_max"), max(keys.excluded_k)
+    yield "cos_sim_k", keys.cos_sim_k
     yield from _with_keys(circuit, keys)
 
 

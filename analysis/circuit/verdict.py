@@ -66,6 +66,11 @@ class Evidence:
         return float(torch.tensor(self.null, dtype=torch.float64).median())
 
     @property
+    def n_holding(self) -> int:
+        """Relabellings that reach the bound."""
+        return sum(x >= self.bound if self.kind == "least" else x <= self.bound for x in self.null)
+
+    @property
     def n_as_good(self) -> int | None:
         """Relabellings at least as good as the network's own naming."""
         if self.value is None:
@@ -75,11 +80,16 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdict and what it rests on: the gap (decades), restricted and excluded loss (nats)."""
+    """The verdict and what it rests on: the gap (decades), restricted and excluded loss (nats).
+
+    Attributes:
+        n_freqs: how many frequencies each relabelling has: as many as K, or without K as lie above the largest gap.
+    """
 
     verdict: Verdict
     evidence: list[Evidence]
     n_relabellings: int
+    n_freqs: int
 
     def of(self, name: str) -> Evidence:
         return next(each for each in self.evidence if each.name == name)
@@ -113,7 +123,7 @@ def judge(subject: Subject, generator: torch.Generator, n: int = N_RELABELLINGS)
         Evidence(name, value, bound, kind, sorted(numbers[i] for numbers in named), over)
         for i, ((name, bound, kind, over), value) in enumerate(zip(bounds, values, strict=True))
     ]
-    return Judged(_verdict(evidence), evidence, n)
+    return Judged(_verdict(evidence), evidence, n, size)
 
 
 def _verdict(evidence: list[Evidence]) -> Verdict:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from analysis.checkpoints import export
-from analysis.checkpoints.checkpoint import Checkpoint
+from analysis.checkpoints.checkpoint import Checkpoint, SplitRule
 from analysis.circuit import page
 from analysis.circuit.circuit import Circuit
 from analysis.circuit.markdown import markdown
@@ -23,13 +23,22 @@ from grok_sweep.store import RunDir, write_atomic
 OWN_FIGURES = ("verdict", "excluded_by_frequency", "ablations")
 
 
-def as_json(found: Circuit) -> str:
-    """Every number, flat and unrounded."""
-    return json.dumps(values(found), indent=1)
+def as_json(checkpoint: Checkpoint, found: Circuit, command: str) -> str:
+    """Where it comes from, and every number, flat and unrounded."""
+    source = {
+        "file": str(checkpoint.path),
+        "layout": checkpoint.layout,
+        "step": checkpoint.step,
+        "operation": checkpoint.operation,
+        "split_rule": str(SplitRule.of(checkpoint.data)) if checkpoint.data else None,
+        "notes": list(checkpoint.notes),
+        "command": command,
+    }
+    return json.dumps(source | values(found), indent=1)
 
 
-def write_json(found: Circuit, path: Path) -> list[Path]:
-    write_atomic(path, (as_json(found) + "\n").encode())
+def write_json(checkpoint: Checkpoint, found: Circuit, path: Path, command: str) -> list[Path]:
+    write_atomic(path, (as_json(checkpoint, found, command) + "\n").encode())
     return [path]
 
 

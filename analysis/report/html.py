@@ -42,7 +42,7 @@ figure > div { overflow-x: auto; }
 figure svg { max-width: 100%; height: auto; }
 figcaption, caption { font-size: 13.5px; color: #333333; text-align: left; }
 figcaption { max-width: 760px; margin-top: 2px; }
-caption { caption-side: bottom; padding-top: 6px; }
+caption { caption-side: bottom; padding-top: 6px; min-width: 30em; }
 table { border-collapse: collapse; font-size: 13.5px; margin: 12px 0 20px; }
 th, td { text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid #e4e4e4; vertical-align: top;
   overflow-wrap: break-word; }

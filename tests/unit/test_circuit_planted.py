@@ -276,7 +276,7 @@ def test_given_key_frequencies_replace_the_rule_s():
 
 def test_rules_that_disagree_are_named():
     by_rule = {"a": [3, 5], "b": [5, 9], "c": None, "d": [3, 5]}
-    found = keys.Keys([3, 5], False, 2.0, by_rule, [], "train")
+    found = keys.Keys([3, 5], False, 2.0, by_rule, [], [], "train")
     assert found.disputed == {3: ["a", "d"], 9: ["b"]}
 
 
