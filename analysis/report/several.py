@@ -203,7 +203,7 @@ def _panel(records: Sequence[Record], labels: Sequence[str], column: str, axis: 
 
 def _stages(records: Sequence[Record], labels: Sequence[str]) -> Section | None:
     found = {
-        label: stages_of_rows(record.run_id, record.rows, record.final_rows, record.settings["data.p"])
+        label: stages_of_rows(record.run_id, record.rows, record.final_rows, record.settings)
         for record, label in zip(records, labels, strict=True)
         if record.rows
     }

@@ -37,6 +37,7 @@ STYLES: dict[str, tuple[str, list[int]]] = {
 STAGES = {
     "memorization": "#F6D9C8",
     "memorization so far": "#F6D9C8",
+    "generalised, stages not told": "#D9D9D9",
     "memorization and circuit formation": "#FBE7C0",
     "circuit formation": "#FFF5B8",
     "cleanup": "#CBE7F7",

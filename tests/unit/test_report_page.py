@@ -20,7 +20,8 @@ from analysis.report import heat, one, over_time, pixels, stages_of_run, style, 
 from analysis.report.blocks import Figure, Listing, Report, Section, Table, Text
 from analysis.report.html import page
 from analysis.report.over_time import Line
-from analysis.stages.result import Boundary, Stages, Status
+from analysis.stages.result import Boundary, Stage, Stages, Status
+from analysis.sweep_page.curves_chart import STAGES
 
 HOSTILE = """a"'&<img src=x onerror=alert(1)> </script><script>alert(2)</script>\x1b]"""
 
@@ -281,6 +282,13 @@ def test_runs_side_by_side_have_a_strip_of_stages_each_in_the_colour_of_their_cu
     assert whiskers == [("x: wd=1", 1200.4, 1700.0)]
     frames = spec["layer"][0]["encoding"]["stroke"]["scale"]
     assert dict(zip(frames["domain"], frames["range"], strict=True))["y: wd=3"] == "#333333"
+
+
+def test_every_stage_has_a_colour_and_one_that_is_not_told_is_neutral():
+    assert set(STAGES) == {stage.value for stage in Stage}
+    tint = STAGES[Stage.untold.value].removeprefix("#")
+    assert tint[:2] == tint[2:4] == tint[4:]
+    assert list(STAGES.values()).count(f"#{tint}") == 1
 
 
 def test_without_rows_there_are_no_stages():
