@@ -61,7 +61,7 @@ def thinned(rows: Rows, most: int = MOST_ROWS) -> Rows:
     return kept
 
 
-def points(rows: Rows, lines: Sequence[Line], log: bool) -> list[dict[str, Any]]:
+def points(rows: Rows, lines: Sequence[Line], log: bool) -> list[Mapping[str, Any]]:
     """{"step", "name", "value", "stretch"} of every number from step 1 on; on a log axis, of every positive one.
 
     A row that holds the measure without such a number ends a stretch of its line; a row without the measure does not.
