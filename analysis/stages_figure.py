@@ -13,13 +13,14 @@ from analysis import captions
 from analysis.axes import SEEDS, in_order, value_text
 from analysis.labels import steps_text
 from analysis.looks import DARK, GREY
-from analysis.stages.result import BOUNDARIES, MEANINGS, Status
+from analysis.stages.result import BOUNDARIES, MEANINGS, Stage, Status
 
 COLOURS = {"B0": GREY, "B1": "#D55E00", "B2": "#0072B2", "B3": "#009E73"}
 """Okabe and Ito's; the shapes tell them apart as well."""
 SHAPES = {"B0": "circle", "B1": "circle", "B2": "square", "B3": "diamond"}
 WORDS = {name: f"{name}: {meaning}" for name, meaning in MEANINGS.items()}
 """Of the boundaries, in the legend."""
+UNTOLD = Stage.untold.value
 TRIANGLE, CROSS = "triangle-up", "M-1,-1L1,1M-1,1L1,-1"
 FOOT = 14
 """Pixels between the crosses at the foot of a panel."""
@@ -76,8 +77,8 @@ def stage_points(runs: pl.DataFrame, x: str, panels_of: str | None = None) -> It
     """A point a boundary that a run has, and one where it ended before the next: what the figure is drawn from.
 
     Keys: x, panel (values as text), place (of the run among those of its x and panel), what (a boundary, in WORDS),
-    status, steps (of "not yet" the run's last one; of "absent" None), low, high, row (of an absent one, from below),
-    tip.
+    status (UNTOLD in the place of "not yet" for a run of that stage), steps (of these two the run's last one; of
+    "absent" None), low, high, row (of an absent one, from below), tip.
     """
     seeds = [seed for seed in SEEDS if seed in runs.columns]
     places: dict[tuple[str, str], int] = {}
@@ -112,7 +113,8 @@ def _shown(run: Mapping[str, Any], name: str, point: dict[str, Any]) -> Iterator
     if point["status"] == Status.not_yet.value:
         first = next(each for each, status in statuses.items() if status == Status.not_yet.value)
         if name == first and run["steps"]:
-            yield point | {"steps": run["steps"]}
+            untold = {"status": UNTOLD, "tip": f"{run['run_id']}\n{UNTOLD}"} if run["stage"] == UNTOLD else {}
+            yield point | {"steps": run["steps"]} | untold
         return
     absent = [each for each, status in statuses.items() if status == Status.absent.value]
     yield point | ({"row": absent.index(name)} if name in absent else {})
@@ -135,17 +137,20 @@ def _layers(base: alt.Chart) -> Sequence[alt.Chart]:
     )
     tip = alt.expr("datum.tip")
 
-    def points(status: Status, **style: Any) -> alt.Chart:
-        these = base.transform_filter(f"datum.status === '{status.value}'")
+    def points(status: str, **style: Any) -> alt.Chart:
+        these = base.transform_filter(f"datum.status === '{status}'")
         return these.mark_point(**{"size": 52, "opacity": 1, "filled": True, "tooltip": tip} | style)
 
     foot = alt.Y(value=alt.expr(f"{HEIGHT - 8} - {FOOT} * datum.row"))
     return [
         bars.transform_filter("isValid(datum.low)"),
-        points(Status.found).encode(y=y, color=colour, shape=shape),
-        points(Status.not_separable, filled=False, fill="white", size=34).encode(y=y, color=colour, shape=shape),
-        points(Status.not_yet, shape=TRIANGLE).encode(y=y, color=colour),
-        points(Status.absent, shape=CROSS, filled=False, size=34, strokeWidth=1.6).encode(y=foot, color=colour),
+        points(Status.found.value).encode(y=y, color=colour, shape=shape),
+        points(Status.not_separable.value, filled=False, fill="white", size=34).encode(
+            y=y, color=colour, shape=shape
+        ),
+        points(Status.not_yet.value, shape=TRIANGLE).encode(y=y, color=colour),
+        points(UNTOLD, shape=TRIANGLE, filled=False, color=GREY, strokeWidth=1.4).encode(y=y),
+        points(Status.absent.value, shape=CROSS, filled=False, size=34, strokeWidth=1.6).encode(y=foot, color=colour),
     ]
 
 
@@ -160,12 +165,13 @@ def _key(points: Sequence[Mapping[str, Any]], seeds: str) -> list[str]:
     """What a column is, and what the marks mean: those alone that are there."""
     found = {point["status"] for point in points}
     marks = {
-        Status.found: "filled: found, with its 90 % interval",
-        Status.not_separable: "open: not separable from its neighbour",
-        Status.not_yet: "triangle at a run's last step: not yet, it ended before the boundary of that colour",
-        Status.absent: "cross at the foot: absent, the run came further without it",
+        Status.found.value: "filled: found, with its 90 % interval",
+        Status.not_separable.value: "open: not separable from its neighbour",
+        Status.not_yet.value: "triangle at a run's last step: not yet, it ended before the boundary of that colour",
+        UNTOLD: "open grey triangle: the run generalised, and no boundary after B0 was found",
+        Status.absent.value: "cross at the foot: absent, the run came further without it",
     }
-    said = "; ".join(text for status, text in marks.items() if status.value in found)
+    said = "; ".join(text for status, text in marks.items() if status in found)
     return [
         f"Every column of marks is a run{seeds}.",
         f"Boundaries of its stages, by rule. {said[:1].upper()}{said[1:]}.",

@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 from analysis.load import Sweep, load_rows
 from analysis.stages import Stages, find_stages
-from analysis.stages.evidence import COLUMNS, Columns
+from analysis.stages.evidence import ACCURACY, COLUMNS, Columns
 from analysis.stages.result import BOUNDARIES
 from grok_sweep.store import RunDir, SweepDir, read_jsonl
 
@@ -35,15 +35,23 @@ def stages_of_run(path: str | os.PathLike[str]) -> Stages:
     if not rows:
         raise ValueError(f"{run_dir.path} holds no logged row yet")
     return stages_of_rows(
-        run_dir.path.resolve().name, rows, read_jsonl(run_dir.final_keys_file, strict=False), settings["data.p"]
+        run_dir.path.resolve().name, rows, read_jsonl(run_dir.final_keys_file, strict=False), settings
     )
 
 
 def stages_of_rows(
-    run_id: str, rows: Sequence[Mapping[str, Any]], final_rows: Sequence[Mapping[str, Any]], p: int
+    run_id: str,
+    rows: Sequence[Mapping[str, Any]],
+    final_rows: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
 ) -> Stages:
     """The stages of a run whose rows have been read, at least one: those of metrics.jsonl and of final_keys.jsonl."""
-    return find_stages(_columns(rows, READ), p, _as_columns(final_rows), generator=_generator(run_id))
+    return _stages(run_id, _columns(rows, READ), _as_columns(final_rows), settings)
+
+
+def _stages(run_id: str, columns: Columns, final: Columns, settings: Mapping[str, Any]) -> Stages:
+    accuracy = settings.get("phases.accuracy") or ACCURACY
+    return find_stages(columns, settings["data.p"], final, generator=_generator(run_id), accuracy=accuracy)
 
 
 def stages_of_sweep(sweep: Sweep) -> pl.DataFrame:
@@ -64,12 +72,13 @@ def table(run_ids: Sequence[str], found: Mapping[str, Stages]) -> pl.DataFrame:
 
 def each_run(sweep: Sweep) -> Iterator[tuple[str, Stages]]:
     """(run_id, its stages) of the runs that have rows."""
-    p_of = dict(sweep.runs.select("run_id", "data.p").iter_rows())
+    named = [name for name in ("run_id", "data.p", "phases.accuracy") if name in sweep.runs.columns]
+    settings = {run["run_id"]: run for run in sweep.runs.select(named).iter_rows(named=True)}
     logged = load_rows(sweep, READ)
     for (run_id,), rows in logged.partition_by("run_id", as_dict=True, maintain_order=True).items():
         final = _as_columns(read_jsonl(SweepDir(sweep.path).run(run_id).final_keys_file, strict=False))
         columns = {name: rows[name].to_list() for name in ("step", *READ)}
-        yield run_id, find_stages(columns, p_of[run_id], final, generator=_generator(run_id))
+        yield run_id, _stages(run_id, columns, final, settings[run_id])
 
 
 def _as_columns(rows: Sequence[Mapping[str, Any]]) -> Columns:

@@ -64,16 +64,22 @@ def _excluded_lines(
     lines = [Line(f"k = {k}", *look) for k, look in zip(keys, style.looks(len(keys)), strict=True)]
     lines += [Line("train_loss", style.BLACK, style.DOTTED), Line("other k", "#c4c4c4")]
     data = [
-        {"step": step, "name": f"k = {k}" if k in keys else "other k", "k": k, "value": style.rounded(value)}
-        for step, values in table.items()
-        for k, value in enumerate(values, 1)
-        if value is not None and value > 0
+        {**point, "k": k}
+        for k in range(1, 1 + max(map(len, table.values()), default=0))
+        for point in over_time.points(
+            _of_k(table, k), [Line("k", "", label=f"k = {k}" if k in keys else "other k")], True
+        )
     ]
     data += [{**point, "k": 0} for point in over_time.points(rows, [Line("train_loss", style.BLACK)], log=True)]
     y = style.value_axis("train loss without k (nats)", [point["value"] for point in data], log=True)
     chart = over_time.curves(data, lines, y, last, bands, detail="k")
     caption = "The same as lines: the key frequencies of the last step in colours, every other frequency grey."
     return Figure("excluded_k_lines", style.styled(chart), caption, "Excluded loss by frequency, as lines")
+
+
+def _of_k(table: Mapping[int, Sequence[float]], k: int) -> Rows:
+    """Column k: what the loss is without frequency k."""
+    return [{"step": step, "k": values[k - 1]} for step, values in table.items() if k <= len(values)]
 
 
 # --- Fourier norms ------------------------------------------------------------------------------------------

@@ -22,8 +22,7 @@ NO_GROUP = (
 
 def report(record: Record, opened: Opened) -> Report:
     """Everything that can be said of this run."""
-    p = record.settings["data.p"]
-    stages = stages_of_rows(record.run_id, record.rows, record.final_rows, p) if record.rows else None
+    stages = stages_of_rows(record.run_id, record.rows, record.final_rows, record.settings) if record.rows else None
     bands = stages_of_run.bands(stages)
     keys, _ = tables.key_frequencies(record, opened)
     has_group = opened.task is not None and opened.task.group is not None

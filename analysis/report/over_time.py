@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,14 +61,27 @@ def thinned(rows: Rows, most: int = MOST_ROWS) -> Rows:
     return kept
 
 
-def points(rows: Rows, lines: Sequence[Line], log: bool) -> list[dict[str, Any]]:
-    """{"step", "name", "value"} of every number from step 1 on; on a log axis, of every positive one."""
-    return [
-        {"step": row["step"], "name": line.name, "value": style.rounded(row[line.column])}
-        for line in lines
-        for row in thinned(rows)
-        if row["step"] > 0 and _is_number(row.get(line.column)) and (row[line.column] > 0 or not log)
-    ]
+def points(rows: Rows, lines: Sequence[Line], log: bool) -> list[Mapping[str, Any]]:
+    """{"step", "name", "value", "stretch"} of every number from step 1 on; on a log axis, of every positive one.
+
+    A row that holds the measure without such a number ends a stretch of its line; a row without the measure does not.
+    """
+    return [point for line in lines for point in thinned(_points(rows, line, log))]
+
+
+def _points(rows: Rows, line: Line, log: bool) -> list[dict[str, Any]]:
+    found, stretch, is_broken = [], 0, False
+    for row in rows:
+        if line.column not in row or row["step"] <= 0:
+            continue
+        value = row[line.column]
+        if not _is_number(value) or not math.isfinite(value) or (log and value <= 0):
+            is_broken = True
+            continue
+        stretch += is_broken and bool(found)
+        is_broken = False
+        found.append({"step": row["step"], "name": line.name, "value": style.rounded(value), "stretch": stretch})
+    return found
 
 
 def curves(
@@ -84,7 +98,7 @@ def curves(
     pointer: str = "pointer",
     dash_legend: bool = True,
 ) -> Any:
-    """Lines over the steps, without the look that `styled` gives.
+    """Lines over the steps, a break between two stretches, a dot where one is a single row; without `styled`'s look.
 
     Args:
         data: as `points` makes them; several pieces of lines may be joined.
@@ -101,12 +115,30 @@ def curves(
     colour = alt.Color(field="name", type="nominal", scale=colours, legend=entries)
     dash = alt.StrokeDash(field="name", type="nominal", scale=dashes, legend=entries if dash_legend else None)
     base = alt.Chart(style.table(data))
-    drawn = base.mark_line(strokeWidth=1.7, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash)
-    if detail:
-        drawn = drawn.encode(detail=alt.Detail(field=detail, type="nominal"))
+    parted = [alt.Detail(field=field, type="nominal") for field in (detail, "stretch") if field]
+    drawn = base.mark_line(strokeWidth=1.7, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash, detail=parted)
     follow = [] if detail else [_hover(base, names, x, pointer)]
-    layers = [*stage_bands(bands, x), drawn, *_uprights(marks, x, height), *follow]
+    layers = [*stage_bands(bands, x), drawn, *_dots(data, lines, x, y, detail), *_uprights(marks, x, height), *follow]
     return alt.layer(*layers).properties(width=width, height=height)
+
+
+def _dots(
+    data: Sequence[Mapping[str, Any]], lines: Sequence[Line], x: alt.X, y: alt.Y, detail: str
+) -> list[alt.Chart]:
+    """The stretches of a single row, of which a line shows nothing."""
+    tints = {line.name: line.colour for line in lines}
+    whose = [(point["name"], point.get(detail), point["stretch"]) for point in data]
+    count = Counter(whose)
+    lone = [
+        {"step": point["step"], "value": point["value"], "tint": tints[point["name"]]}
+        for point, key in zip(data, whose, strict=True)
+        if count[key] == 1
+    ]
+    if not lone:
+        return []
+    fill = alt.Fill(field="tint", type="nominal", scale=None, legend=None)
+    dots = alt.Chart(style.table(lone)).mark_circle(size=16, opacity=1, clip=True)
+    return [dots.encode(x=x, y=y, fill=fill)]
 
 
 def stage_bands(bands: Sequence[Band], x: alt.X) -> list[alt.Chart]:

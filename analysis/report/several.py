@@ -186,7 +186,7 @@ def _panel(records: Sequence[Record], labels: Sequence[str], column: str, axis: 
         Line(column, colour, style.DASHED if is_hindsight else dash, label)
         for (colour, dash), label in zip(looks, labels, strict=True)
     ]
-    data: list[dict[str, Any]] = []
+    data: list[Mapping[str, Any]] = []
     for record, line in zip(records, lines, strict=True):
         rows = record.final_rows if is_hindsight else record.rows
         data += over_time.points(rows, [line], log=axis == "log")
@@ -203,7 +203,7 @@ def _panel(records: Sequence[Record], labels: Sequence[str], column: str, axis: 
 
 def _stages(records: Sequence[Record], labels: Sequence[str]) -> Section | None:
     found = {
-        label: stages_of_rows(record.run_id, record.rows, record.final_rows, record.settings["data.p"])
+        label: stages_of_rows(record.run_id, record.rows, record.final_rows, record.settings)
         for record, label in zip(records, labels, strict=True)
         if record.rows
     }

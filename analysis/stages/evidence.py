@@ -10,17 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grok_sweep.config import PhasesConfig
+from grok_sweep.phases import crossing
+
 Floats = NDArray[np.float64]
 
 LEAST_GAP = 1.5
 """Decades: below this the network has no key frequencies (grok_sweep.measures.frequencies.LEAST_GAP)."""
 LEAST_ROWS = 5
+ACCURACY = PhasesConfig.accuracy
+"""Test accuracy of a run that generalised, unless its own rule says another."""
 SPACING = 0.01
 """Rows closer than this in ln t are taken together: finer logs cost time and tell nothing about a boundary."""
 VARIANTS = {"K without its weakest": "without_weakest", "K with the next": "with_next"}
 """Other choices of K, and what their columns are called between the measure's name and _final."""
 COLUMNS = (
-    "train_acc", "train_loss", "sum_sq_weights", "key_gap", "n_key_freqs",
+    "train_acc", "test_acc", "train_loss", "sum_sq_weights", "key_gap", "n_key_freqs",
     "restricted_loss", "excluded_loss", "excluded_loss_max",
 )  # fmt: skip
 """Of a run's rows, what `gather` looks at."""
@@ -66,6 +71,7 @@ class Evidence:
         n_key_freqs: of the last row.
         restricted, excluded: with the final key frequencies where these were measured.
         variants: the same two with another K, by its name.
+        generalised: t_test, the first of two rows in a row with test accuracy above the threshold; None: not so far.
         remarks: what a reader should know of the choice, in sentences.
     """
 
@@ -80,12 +86,13 @@ class Evidence:
     n_key_freqs: int | None = None
     variants: Mapping[str, tuple[Series, Series]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    generalised: int | None = None
 
 
 Columns = Mapping[str, Sequence[Any]]
 
 
-def gather(rows: Columns, p: int, final: Columns | None = None) -> Evidence:
+def gather(rows: Columns, p: int, final: Columns | None = None, accuracy: float = ACCURACY) -> Evidence:
     """Choose the evidence among a run's columns.
 
     Restricted and excluded loss are those with the final key frequencies (`final`: the columns of final_keys.jsonl).
@@ -95,6 +102,7 @@ def gather(rows: Columns, p: int, final: Columns | None = None) -> Evidence:
 
     Args:
         rows: "step" and columns as in metrics.jsonl; None where a row lacks the measure.
+        accuracy: on test pairs, above which a run has generalised.
 
     Raises ValueError where there is no row.
     """
@@ -117,7 +125,15 @@ def gather(rows: Columns, p: int, final: Columns | None = None) -> Evidence:
         excluded=excluded,
         variants=_variants(final),
         remarks=(*remarks, *_remarks(restricted, excluded)),
+        generalised=_generalised(rows, accuracy),
     )
+
+
+def _generalised(rows: Columns, accuracy: float) -> int | None:
+    """t_test as sustained (grok_sweep.phases)."""
+    known = [(int(step), v) for step, v in zip(rows["step"], rows.get("test_acc", ()), strict=False) if v is not None]
+    found = crossing([step for step, _ in known], [v for _, v in known], accuracy).sustained
+    return None if found is None else found.above
 
 
 def _of_this_end(rows: Columns, final: Columns | None, last_step: int) -> tuple[Columns, tuple[str, ...]]:

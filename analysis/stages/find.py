@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from analysis.stages import rule, words
 from analysis.stages.curves import Curves
-from analysis.stages.evidence import Columns, Evidence, gather
+from analysis.stages.evidence import ACCURACY, Columns, Evidence, gather
 from analysis.stages.result import BOUNDARIES, Boundary, Stages, Status
 from analysis.stages.rule import Floats, Found
 
@@ -21,7 +21,13 @@ SEPARABLE = 1.5
 
 
 def find_stages(
-    rows: Columns, p: int, final: Columns | None = None, *, generator: Generator, n_draws: int = N_DRAWS
+    rows: Columns,
+    p: int,
+    final: Columns | None = None,
+    *,
+    generator: Generator,
+    n_draws: int = N_DRAWS,
+    accuracy: float = ACCURACY,
 ) -> Stages:
     """The stages of a run, from its logged columns.
 
@@ -30,10 +36,12 @@ def find_stages(
         final: the columns of final_keys.jsonl, where it is there: restricted and excluded loss with the key
             frequencies of the end, which the rule wants.
         generator: of the draws; the same one gives the same intervals.
+        accuracy: on test pairs, above which the run has generalised: no boundary hangs on it, only what a run
+            without one is called.
 
     Raises ValueError where there is no row.
     """
-    return stages_of_evidence(gather(rows, p, final), generator, n_draws)
+    return stages_of_evidence(gather(rows, p, final, accuracy), generator, n_draws)
 
 
 def stages_of_evidence(evidence: Evidence, generator: Generator, n_draws: int = N_DRAWS) -> Stages:
@@ -54,7 +62,8 @@ def stages_of_evidence(evidence: Evidence, generator: Generator, n_draws: int = 
     }
     # A time that is not found is inf, which is after nothing.
     ordered = np.logical_and.reduce([times[a] < times[b] for a, b in pairwise(BOUNDARIES)] + [times["B3"] < np.inf])
-    return Stages(boundaries, float(ordered.mean()), evidence.last_step, words.summed_up(evidence))
+    said = words.summed_up(evidence, boundaries)
+    return Stages(boundaries, float(ordered.mean()), evidence.last_step, said, evidence.generalised)
 
 
 def _draws(curves: Curves, evidence: Evidence, generator: Generator, n_draws: int) -> Iterator[dict[str, Floats]]:

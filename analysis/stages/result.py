@@ -26,10 +26,14 @@ class Status(Enum):
 
 
 class Stage(Enum):
-    """A stretch of one run. Two stages without a separable boundary are one stretch."""
+    """A stretch of one run. Two stages without a separable boundary are one stretch.
+
+    untold: the run generalised, and no boundary after B0 is found.
+    """
 
     memorization = "memorization"
     memorization_so_far = "memorization so far"
+    untold = "generalised, stages not told"
     memorization_and_circuit = "memorization and circuit formation"
     circuit_formation = "circuit formation"
     cleanup = "cleanup"
@@ -64,12 +68,14 @@ class Stages:
         confidence: share of draws with B0 < B1 < B2 < B3; 0 for a run that has not come to B3.
         last_step: of the rows.
         decided_by: what decided them, in sentences.
+        generalised: t_test, where test accuracy stayed above the threshold for two rows; else None.
     """
 
     boundaries: Mapping[str, Boundary]
     confidence: float
     last_step: int
     decided_by: str
+    generalised: int | None = None
 
     def bands(self) -> list[tuple[str, float, float]]:
         """(stage, from, to) in steps, from 0 to the last step without a hole."""
@@ -95,9 +101,10 @@ class Band:
 
 def stage_bands(stages: Stages) -> list[Band]:
     """The run from step 0 to its end, as stages one after the other."""
-    found = {name for name, one in stages.boundaries.items() if one.status is Status.found}
-    if not found & {"B1", "B2"}:
-        return [Band(Stage.memorization_so_far, 0, stages.last_step)]
+    found = _found(stages.boundaries)
+    if not is_told(stages.boundaries):
+        stage = Stage.memorization_so_far if stages.generalised is None else Stage.untold
+        return [Band(stage, 0, stages.last_step)]
     ends = [
         (Stage.memorization, "B1"),
         (Stage.circuit_formation if "B1" in found else Stage.memorization_and_circuit, "B2"),
@@ -114,3 +121,12 @@ def stage_bands(stages: Stages) -> list[Band]:
         bands.append(Band(stage, start, end.step, name, end.low, end.high))
         start = end.step
     return [*bands, Band(Stage.after_cleanup, start, stages.last_step)]
+
+
+def is_told(boundaries: Mapping[str, Boundary]) -> bool:
+    """Whether a boundary after B0 parts the run."""
+    return bool(_found(boundaries) & {"B1", "B2"})
+
+
+def _found(boundaries: Mapping[str, Boundary]) -> set[str]:
+    return {name for name, one in boundaries.items() if one.status is Status.found}

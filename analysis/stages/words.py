@@ -10,7 +10,7 @@ import numpy as np
 from analysis.stages import rule
 from analysis.stages.curves import Curves, has_keys
 from analysis.stages.evidence import LEAST_GAP, LEAST_ROWS, Evidence
-from analysis.stages.result import Status
+from analysis.stages.result import Boundary, Stage, Status, is_told
 from analysis.stages.rule import Found
 from analysis.stages.smooth import Curve
 
@@ -29,16 +29,22 @@ def decided_by(name: str, status: Status, nominal: Mapping[str, Found], curves: 
     return _by_norm(status, curves.sum_sq, nominal, row)
 
 
-def summed_up(evidence: Evidence) -> str:
-    """What decided all of them: key frequencies, measures, what the intervals hold."""
+def summed_up(evidence: Evidence, boundaries: Mapping[str, Boundary]) -> str:
+    """What decided all of them: key frequencies, measures, what the intervals hold; why stages are not told."""
+    is_untold = evidence.generalised is not None and not is_told(boundaries)
+    untold = [_untold(evidence, boundaries["B2"].decided_by)] if is_untold else []
     if not has_keys(evidence):
-        return f"{_sentence(_no_keys(evidence))} Only memorization so far."
+        return untold[0] if untold else f"{_sentence(_no_keys(evidence))} Only memorization so far."
     number = "The" if evidence.n_key_freqs is None else str(evidence.n_key_freqs)
     gap = "" if evidence.key_gap is None else f" (gap {evidence.key_gap:.1f} decades)"
     keys = f"{number} key frequencies of the last row{gap}; {evidence.restricted.name}, {evidence.excluded.name}."
     varied = ["thresholds halved and doubled", *evidence.variants]
     held = f"90 % intervals hold the gaps between rows, noise, and other rules: {', '.join(varied)}."
-    return " ".join([keys, held, *evidence.remarks])
+    return " ".join([*untold, keys, held, *evidence.remarks])
+
+
+def _untold(evidence: Evidence, why: str) -> str:
+    return f"{_sentence(Stage.untold.value)[:-1]} (t_test {evidence.generalised:,}): {why}."
 
 
 def _no_keys(evidence: Evidence) -> str:

@@ -37,6 +37,7 @@ STYLES: dict[str, tuple[str, list[int]]] = {
 STAGES = {
     "memorization": "#F6D9C8",
     "memorization so far": "#F6D9C8",
+    "generalised, stages not told": "#D9D9D9",
     "memorization and circuit formation": "#FBE7C0",
     "circuit formation": "#FFF5B8",
     "cleanup": "#CBE7F7",
@@ -61,7 +62,7 @@ def curve_spec(
         _panel(title, scale, names, colours, accuracy if title == "Accuracy" else None)
         for title, (scale, names) in panels.items()
     ]
-    apart = {"resolve": {"scale": {"color": "independent", "strokeDash": "independent", "x": "independent"}}}
+    apart = {"resolve": {"scale": dict.fromkeys(("color", "fill", "strokeDash", "x"), "independent")}}
     parse = dict.fromkeys(CURVES, "number") | {"step": "number", "run": "string"}
     return {
         "$schema": alt.SCHEMA_URL,
@@ -98,34 +99,37 @@ def _strip(colours: alt.Scale) -> alt.Chart:
 
 def _panel(title: str, scale: str, names: Sequence[str], bands: alt.Scale, accuracy: float | None) -> Spec:
     shown = [STYLES[name] for name in names]
-    curves = (
+    values = (
         alt.Chart()
         .transform_fold(list(names), as_=["curve", "value"])
         .transform_filter("datum.value !== null && datum.value !== ''")
-        .mark_line(strokeWidth=1.6, invalid="break-paths-show-path-domains", clip=True)
-        .encode(
-            x=_steps(),
-            y=alt.Y(
-                "value:Q",
-                title=None,
-                scale=_scale(scale, title),
-                axis=alt.Axis(tickCount=6, labelExpr=SHORT_NUMBER, **GRID),
-            ),
-            detail="run:N",
-            color=alt.Color(
-                "curve:N",
-                scale=alt.Scale(domain=list(names), range=[colour for colour, _ in shown]),
-                legend=alt.Legend(title=None, orient="top", symbolStrokeWidth=2.5, symbolSize=300),
-            ),
-            strokeDash=alt.StrokeDash(
-                "curve:N",
-                scale=alt.Scale(domain=list(names), range=[dash for _, dash in shown]),
-                legend=alt.Legend(title=None, orient="top", symbolStrokeWidth=2.5, symbolSize=300),
-            ),
-            opacity=alt.condition("run === '' || datum.run === run", alt.value(0.85), alt.value(0.12)),
-        )
     )
-    layers = [_bands(bands), curves, *([_threshold(accuracy)] if accuracy is not None else [])]
+    opacity = alt.condition("run === '' || datum.run === run", alt.value(0.85), alt.value(0.12))
+    curves = values.mark_line(strokeWidth=1.6, invalid="break-paths-show-path-domains", clip=True).encode(
+        x=_steps(),
+        y=alt.Y(
+            "value:Q",
+            title=None,
+            scale=_scale(scale, title),
+            axis=alt.Axis(tickCount=6, labelExpr=SHORT_NUMBER, **GRID),
+        ),
+        detail="run:N",
+        color=alt.Color(
+            "curve:N",
+            scale=alt.Scale(domain=list(names), range=[colour for colour, _ in shown]),
+            legend=alt.Legend(title=None, orient="top", symbolStrokeWidth=2.5, symbolSize=300),
+        ),
+        strokeDash=alt.StrokeDash(
+            "curve:N",
+            scale=alt.Scale(domain=list(names), range=[dash for _, dash in shown]),
+            legend=alt.Legend(title=None, orient="top", symbolStrokeWidth=2.5, symbolSize=300),
+        ),
+        opacity=opacity,
+    )
+    dots = _lone(values).encode(
+        x=_steps(), y=alt.Y("value:Q", title=None, scale=_scale(scale, title)), fill=_tint(names), opacity=opacity
+    )
+    layers = [_bands(bands), curves, dots, *([_threshold(accuracy)] if accuracy is not None else [])]
     return {
         "title": title,
         "width": WIDTH,
@@ -133,6 +137,22 @@ def _panel(title: str, scale: str, names: Sequence[str], bands: alt.Scale, accur
         "layer": [bare(layer) for layer in layers],
         "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
     }
+
+
+def _lone(values: alt.Chart) -> alt.Chart:
+    """Rows between two without a value, of which a line shows nothing."""
+    return (
+        values.transform_window(
+            groupby=["run", "curve"], sort=[alt.SortField("step")], before="lag(value)", after="lead(value)"
+        )
+        .transform_filter("isValid(datum.value) && !isValid(datum.before) && !isValid(datum.after)")
+        .mark_circle(size=16, clip=True)
+    )
+
+
+def _tint(names: Sequence[str]) -> alt.Fill:
+    tints = alt.Scale(domain=list(names), range=[STYLES[name][0] for name in names])
+    return alt.Fill("curve:N", scale=tints, legend=None)
 
 
 def _scale(kind: str, title: str) -> alt.Scale:

@@ -1,12 +1,15 @@
 """Curves for a page: as fine in the step as in its logarithm, short as text, and breaking where undefined."""
 
 import math
+import re
 
 import polars as pl
+import vl_convert
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.curves import CURVES, HINDSIGHT, LOGGED, MOST_POINTS, budget, csv, drawn, joined, shown, thinned
+from analysis.sweep_page.curves_chart import curve_spec
 
 STEPS = st.lists(st.integers(0, 10**6), min_size=1, max_size=300, unique=True).map(sorted)
 
@@ -89,3 +92,34 @@ def test_where_not_every_run_is_drawn_every_cell_has_one_before_any_has_two():
 def test_panels_without_a_curve_are_left_out():
     table = rows([0, 1], **{name: [None, None] for name in CURVES} | {"test_loss": [1.0, 0.5]})
     assert shown(table) == {"Loss (nats)": ("log", ("test_loss",))}
+
+
+# --- as drawn -------------------------------------------------------------------------------------------------
+
+
+def svg(table, names):
+    """The panels of these curves, as the page's script fills them in, without stages."""
+    spec = curve_spec(shown(table), None, [])
+    spec["vconcat"] = spec["vconcat"][1:]
+    for panel in spec["vconcat"][0]["concat"]:
+        panel["layer"].pop(0)
+    lines = [f"{run_id},{line}" for run_id, text in csv(table, names).items() for line in text.split("\n")]
+    spec["data"]["values"] = "\n".join([",".join(["run", "step", *names]), *lines])
+    return vl_convert.vegalite_to_svg(spec)
+
+
+def test_a_curve_of_the_page_breaks_where_undefined_and_a_lone_row_is_a_dot_in_its_colour():
+    names = ["restricted_loss", "excluded_loss", "gini_W_E"]
+    table = rows(
+        [1, 2, 3, 4, 5, 6, 7],
+        **{name: [None] * 7 for name in CURVES if name not in names},
+        restricted_loss=[None, 4.5, None, 2.0, None, 1.0, 0.5],
+        excluded_loss=[1.0, 1.5, 2.0, None, None, 3.0, 4.0],
+        gini_W_E=[None, 0.5, None, 0.4, None, 0.4, 0.4],
+    )
+    found = svg(table, names)
+    dots = re.findall(r'aria-roledescription="circle"[^>]*fill="(#\w+)"', found)
+    assert dots == ["#009E73", "#0072B2"], "step 2 alone: step 4 goes on to 6 over a row of losses"
+    paths = dict(re.findall(r'aria-roledescription="line mark"[^>]*? d="([^"]*)"[^>]*stroke="(#\w+)"', found))
+    moves = {colour: len(re.findall("M", path)) for path, colour in paths.items()}
+    assert moves == {"#009E73": 2, "#C98500": 2, "#0072B2": 2}

@@ -15,12 +15,14 @@ from itertools import pairwise
 import altair as alt
 import pytest
 import torch
+import vl_convert
 
 from analysis.report import heat, one, over_time, pixels, stages_of_run, style, words
 from analysis.report.blocks import Figure, Listing, Report, Section, Table, Text
 from analysis.report.html import page
 from analysis.report.over_time import Line
-from analysis.stages.result import Boundary, Stages, Status
+from analysis.stages.result import Boundary, Stage, Stages, Status
+from analysis.sweep_page.curves_chart import STAGES
 
 HOSTILE = """a"'&<img src=x onerror=alert(1)> </script><script>alert(2)</script>\x1b]"""
 
@@ -191,6 +193,38 @@ def test_points_are_the_numbers_that_an_axis_can_show():
     assert shown == [(1, "loss", 2.0), (3, "loss", 0.0), (1, "share", 0.0), (2, "share", 0.5)]
 
 
+LOSSES = {1: 2.0, 2: None, 3: 1.0, 5: 0.5, 6: math.nan, 7: None, 8: 0.2, 9: 0.1, 10: None}
+GAPPED = [{"step": step, "loss": LOSSES[step]} if step in LOSSES else {"step": step} for step in range(1, 11)]
+
+
+def test_a_line_breaks_at_rows_without_a_value_and_not_at_rows_without_the_measure():
+    found = over_time.points(GAPPED, [Line("loss", "red")], log=True)
+    assert [(point["step"], point["stretch"]) for point in found] == [(1, 0), (3, 1), (5, 1), (8, 2), (9, 2)]
+    zero = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.0}, {"step": 3, "loss": 1.0}]
+    assert [p["stretch"] for p in over_time.points(zero, [Line("loss", "red")], log=True)] == [0, 1]
+    assert [p["stretch"] for p in over_time.points(zero, [Line("loss", "red")], log=False)] == [0, 0, 0]
+
+
+def test_breaks_outlast_the_thinning():
+    rows = [{"step": step, "loss": None if 15_003 < step < 15_006 else 1.0} for step in range(1, 20_000)]
+    found = over_time.points(rows, [Line("loss", "red")], log=True)
+    assert len(found) <= over_time.MOST_ROWS + 2
+    assert [p["step"] for p in found if p["stretch"] == 0][-1] <= 15_003
+    assert next(p["step"] for p in found if p["stretch"] == 1) >= 15_006
+
+
+def test_stretches_are_drawn_apart_and_a_lone_row_as_a_dot_of_its_lines_colour():
+    lines = [Line("loss", "#123456")]
+    data = over_time.points(GAPPED, lines, log=True)
+    y = style.value_axis("loss", [point["value"] for point in data], log=True)
+    drawn = vl_convert.vegalite_to_svg(style.styled(over_time.curves(data, lines, y, 10)).to_dict())
+    paths = re.findall(r'aria-roledescription="line mark"[^>]* d="([^"]*)"', drawn)
+    assert [path.count("L") for path in paths] == [0, 1, 1]
+    assert drawn.count('fill="#123456"') == 1
+    whole = over_time.curves(data[1:3], lines, y, 10).to_dict()
+    assert "circle" not in json.dumps(whole), "where no row is alone there is no layer of dots"
+
+
 def test_many_rows_are_thinned_evenly_in_the_log_with_both_ends():
     rows = [{"step": step} for step in range(50_001)]
     kept = [row["step"] for row in over_time.thinned(rows)]
@@ -281,6 +315,13 @@ def test_runs_side_by_side_have_a_strip_of_stages_each_in_the_colour_of_their_cu
     assert whiskers == [("x: wd=1", 1200.4, 1700.0)]
     frames = spec["layer"][0]["encoding"]["stroke"]["scale"]
     assert dict(zip(frames["domain"], frames["range"], strict=True))["y: wd=3"] == "#333333"
+
+
+def test_every_stage_has_a_colour_and_one_that_is_not_told_is_neutral():
+    assert set(STAGES) == {stage.value for stage in Stage}
+    tint = STAGES[Stage.untold.value].removeprefix("#")
+    assert tint[:2] == tint[2:4] == tint[4:]
+    assert list(STAGES.values()).count(f"#{tint}") == 1
 
 
 def test_without_rows_there_are_no_stages():

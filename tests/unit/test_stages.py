@@ -284,6 +284,54 @@ def test_a_run_without_rows_is_refused_and_one_with_few_says_what_is_missing():
     assert found.boundaries["B0"].decided_by == "train_acc: fewer than 5 rows"
 
 
+# --- runs that generalised without a stage --------------------------------------------------------------------
+
+
+def generalising(rows, at=None):
+    """The rows with a test accuracy that is at 1 from the step `at` on; None: low throughout, but for one row."""
+    lone = rows["step"][-3]
+    high = [step == lone if at is None else step >= at for step in rows["step"]]
+    return rows | {"test_acc": [1.0 if is_high else 0.2 for is_high in high]}
+
+
+def test_a_run_that_generalised_without_key_frequencies_is_no_memoriser():
+    rows, _, times = whole_run(keys=False)
+    t_test = next(step for step in rows["step"] if step >= times["B1"])
+    found = stages_of(generalising(rows, t_test))
+    assert found.bands() == [("generalised, stages not told", 0, rows["step"][-1])]
+    assert found.decided_by == (
+        f"Generalised, stages not told (t_test {t_test:,.0f}): no key frequencies at the end: gap 0.4 decades, at "
+        "least 1.5 wanted."
+    )
+    assert found.boundaries == stages_of(rows).boundaries, "no boundary hangs on it"
+
+
+def test_a_run_that_generalised_with_its_restricted_loss_above_the_bar_says_so():
+    rows, final, times = whole_run(keys=False)
+    n = len(rows["step"])
+    excluded = [float(10 / (1 + step)) for step in rows["step"]]
+    final = {"step": rows["step"], "excluded_loss_final": excluded, "restricted_loss_final": [0.04] * n}
+    found = stages_of(generalising(rows, times["B1"]) | {"key_gap": [1.9] * n}, final)
+    assert [stage for stage, _, _ in found.bands()] == ["generalised, stages not told"]
+    assert "): restricted_loss_final has come down to 0.04; 0.024 (.005 ln p) is wanted. " in found.decided_by
+
+
+def test_one_high_row_or_another_threshold_makes_no_generaliser():
+    rows, _, times = whole_run(keys=False)
+    alone = stages_of(generalising(rows))
+    assert [stage for stage, _, _ in alone.bands()] == ["memorization so far"]
+    assert alone.decided_by.endswith("Only memorization so far.")
+    partly = generalising(rows, times["B1"])
+    partly = partly | {"test_acc": [0.95 * value for value in partly["test_acc"]]}
+    told = [stages_of(partly, accuracy=accuracy).bands()[0][0] for accuracy in (0.9, 0.97)]
+    assert told == ["generalised, stages not told", "memorization so far"]
+
+
+def test_a_run_with_stages_keeps_them_whatever_its_test_accuracy():
+    rows, final, times = whole_run()
+    assert [stage for stage, _, _ in stages_of(generalising(rows, times["B2"]), final).bands()] == FOUR
+
+
 # --- calibration --------------------------------------------------------------------------------------------
 
 

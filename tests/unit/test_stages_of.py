@@ -15,7 +15,7 @@ from small_runs import plan_of, small_config
 
 from analysis.load import load_sweep
 from analysis.stages_figure import WORDS, stage_points, stages_figure
-from analysis.stages_of import stages_of_run, stages_of_sweep
+from analysis.stages_of import stages_of_rows, stages_of_run, stages_of_sweep
 from grok_sweep.config import DataConfig, OptimizerConfig, flat
 from grok_sweep.store import RunDir, State
 
@@ -113,6 +113,30 @@ def test_a_run_that_ended_early_shows_its_end_and_one_that_overlaps_an_open_sign
     assert [point["status"] for point in points] == ["found", "not separable", "found", "not yet"]
     assert (points[-1]["what"], points[-1]["steps"]) == (WORDS["B3"], line["steps"][0])
     assert points[-1]["tip"].endswith("B3: end of cleanup, not yet")
+
+
+def test_a_run_whose_stages_are_not_told_has_a_grey_mark_at_its_end(sweep_path, table):
+    line = joined(sweep_path, table)[:1].with_columns(
+        pl.lit("generalised, stages not told").alias("stage"),
+        *(pl.lit(None, dtype=pl.Int64).alias(name) for name in ("B1", "B2", "B3")),
+        *(pl.lit("not yet").alias(f"{name}_status") for name in ("B1", "B2", "B3")),
+    )
+    points = list(stage_points(line, "optimizer.weight_decay"))
+    assert [(point["status"], point["steps"]) for point in points] == [
+        ("found", line["B0"][0]), ("generalised, stages not told", line["steps"][0]),
+    ]  # fmt: skip
+    said = " ".join(stages_figure("s", line, "optimizer.weight_decay").to_dict()["title"]["subtitle"])
+    assert "open grey triangle: the run generalised" in said
+    assert "not yet, it ended" not in said
+
+
+def test_the_threshold_is_the_runs_own():
+    rows = [{"step": step, "test_acc": 0.95, "key_gap": 0.4} for step in range(6)]
+    told = [
+        stages_of_rows("a", rows, [], {"data.p": 113} | settings).bands()[0][0]
+        for settings in ({}, {"phases.accuracy": 0.97})
+    ]
+    assert told == ["generalised, stages not told", "memorization so far"]
 
 
 def test_absent_and_not_yet_are_told_apart(sweep_path, table):
