@@ -32,7 +32,7 @@ AGREE = (
     "data.p", "model.architecture", "model.n_layers", "model.d_model", "model.n_heads", "model.d_head", "model.d_mlp",
     "model.activation", "model.equals_logit", "model.norm", "model.mlp_biases", "model.tied", "model.dropout",
     "optimizer.name", "optimizer.decay", "optimizer.decay_target", "optimizer.batch_size", "loss", "dtype",
-    "loss_dtype", "allow_tf32", "compile", "device",
+    "loss_dtype", "allow_tf32", "compile", "device", "ensemble.size",
 )  # fmt: skip
 """Settings that members share: shapes, and which operations a step is made of."""
 DIFFER = (
@@ -146,7 +146,7 @@ class Ensemble:
             table = self._factors(min(AHEAD, n_steps - done))
             for by in table:
                 self._advance(by)
-            self._n_taken += len(table)
+                self._n_taken += 1
             done += len(table)
 
     def state(self, member: int) -> TrainState:

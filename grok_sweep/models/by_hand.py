@@ -110,7 +110,7 @@ class TransformerByHand:
         """The losses at these places. Writes the gradient by what each of them sums; adds that by W_L."""
         activation = self.network.config.activation
         pre, past_neurons = folded.parts(mixed.of(folded.rows.flatten(0, 1), chunk.places))
-        post = _activated(pre, activation, chunk)
+        post = _activated(pre, activation)
         logits = self._buffer("logits", pre, *past_neurons.shape)
         for block in chunk.blocks:
             W_L = folded.W_L[block.members]
@@ -120,7 +120,7 @@ class TransformerByHand:
         by_past.copy_(scales.scaled(by_logits, chunk.places))
         for block in chunk.blocks:
             torch.bmm(block.of(by_past), folded.W_L[block.members].mT, out=block.of(by_pre))
-        _through_activation(by_pre, pre, activation, chunk)
+        _through_activation(by_pre, pre, activation)
         for block in chunk.blocks:
             by_W_L[block.members].mT.baddbmm_(block.of(by_past).mT, block.of(post))
         return losses
@@ -254,24 +254,16 @@ def _through_tokens(
 # --- the neurons' non-linearity -----------------------------------------------------------------------------
 
 
-def _activated(pre: Tensor, activation: Activation, chunk: Chunk) -> Tensor:
+def _activated(pre: Tensor, activation: Activation) -> Tensor:
     """The neurons; of a ReLU, which needs no more of `pre` than its sign, in its place."""
-    if activation is Activation.relu:
-        return pre.clamp_min_(0)
-    if activation is Activation.square:
-        return activate(pre, activation)
-    post = torch.empty_like(pre)
-    for block in chunk.blocks:  # erf has other bits at the end of its input than amid it
-        post[block.pairs] = activate(pre[block.pairs], activation)
-    return post
+    return pre.clamp_min_(0) if activation is Activation.relu else activate(pre, activation)
 
 
-def _through_activation(by_post: Tensor, pre: Tensor, activation: Activation, chunk: Chunk) -> None:
+def _through_activation(by_post: Tensor, pre: Tensor, activation: Activation) -> None:
     """From the gradient by the neurons to that before their non-linearity, in place."""
     if activation is Activation.relu:
         torch.ops.aten.threshold_backward.grad_input(by_post, pre, 0, grad_input=by_post)
-    elif activation is Activation.square:
-        by_post.mul_(pre).mul_(2)
+    elif activation is Activation.gelu:
+        by_post.copy_(torch.ops.aten.gelu_backward(by_post, pre))
     else:
-        for block in chunk.blocks:
-            by_post[block.pairs] = torch.ops.aten.gelu_backward(by_post[block.pairs], pre[block.pairs])
+        by_post.mul_(pre).mul_(2)

@@ -21,6 +21,10 @@ from grok_sweep.config import (
     resolved,
 )
 from grok_sweep.ensemble import AGREE, DIFFER, OWN, Ensemble, compatible_key
+from grok_sweep.measures.evaluation import evaluate
+from grok_sweep.measures.losses import losses_and_accuracies
+from grok_sweep.models.parameters import unflatten
+from grok_sweep.phases import crossing
 from grok_sweep.tasks import make_task
 from grok_sweep.train import Setup, TrainState
 
@@ -96,7 +100,7 @@ OTHER = {
     "data.p": 17, "model.d_model": 32, "model.n_heads": 2, "model.d_head": 3, "model.d_mlp": 7,
     "model.activation": "gelu", "model.equals_logit": False, "model.mlp_biases": False, "model.tied": True,
     "optimizer.name": "sgd", "optimizer.decay": "l2", "optimizer.decay_target": "matrices", "loss": "mse",
-    "dtype": "float64", "loss_dtype": "float32", "allow_tf32": True, "device": "cuda:1",
+    "dtype": "float64", "loss_dtype": "float32", "allow_tf32": True, "device": "cuda:1", "ensemble.size": "3",
 }  # fmt: skip
 ALONE = {
     "model.architecture": "mlp", "model.n_layers": 2, "model.norm": "layer", "model.dropout": 0.1, "compile": True,
@@ -291,6 +295,23 @@ def test_one_that_breaks_is_seen_at_its_step_and_harms_nobody():
     assert not math.isfinite(broken.objective or 0.0)
     for member in (0, 2):
         assert_same_bits(together.state(member), after(fixed[member], states[member], alone.step + 99))
+
+
+def test_broken_once_is_broken(monkeypatch):
+    """Its numbers may be finite again by the time that somebody looks."""
+    fixed, states = begun(configs_of(MIXED[:2]))
+    together, taken = Ensemble(fixed, states), []
+
+    def broken_once(logits: Tensor, labels: Tensor, loss_dtype: torch.dtype, n_pairs: Any) -> tuple[Tensor, Tensor]:
+        losses, by_logits = train.cross_entropies(logits, labels, loss_dtype, n_pairs)
+        taken.append(1)
+        return (losses * math.nan if len(taken) == 3 else losses), by_logits
+
+    monkeypatch.setattr(train, "OBJECTIVES", {Loss.cross_entropy: broken_once})
+    together.train(9)
+    for member in range(2):
+        assert together.state(member).step == 3
+        assert not math.isfinite(together.state(member).objective or 0.0)
 
 
 # --- as a GPU would have it ---------------------------------------------------------------------------------
