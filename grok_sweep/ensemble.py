@@ -248,6 +248,34 @@ class Ensemble:
         return found
 
 
+class Alone:
+    """One run, where a step for several would only cost more: as an Ensemble of it, on a CPU."""
+
+    def __init__(self, fixed: Setup, state: TrainState) -> None:
+        self._state, self._states = state, train.training(state, fixed)
+
+    def train(self, n_steps: int) -> None:
+        """So many updates, or up to the first after which the objective was not finite."""
+        for _ in range(n_steps):
+            if self._state.objective is not None and not math.isfinite(self._state.objective):
+                return
+            self._state = next(self._states)
+
+    def state(self, member: int) -> TrainState:
+        assert member == 0
+        return self._state
+
+    def is_as_alone(self) -> bool:
+        return True
+
+
+def in_step(fixed: Sequence[Setup], states: Sequence[TrainState]) -> Ensemble | Alone:
+    """These runs, to be trained in lock step as suits their number and the device."""
+    if len(fixed) == 1 and states[0].weights.device.type == "cpu":
+        return Alone(fixed[0], states[0])
+    return Ensemble(fixed, states)
+
+
 class Recorded:
     """A step recorded once as a CUDA graph and replayed: the host gives one order a step, and waits for nothing.
 

@@ -18,7 +18,7 @@ from grok_sweep.ensemble import Ensemble
 from grok_sweep.run import choose_device
 from grok_sweep.tasks import make_task
 
-SIZES = {"cpu": (4, 8, 16), "cuda": (4, 16, 64, 256, 1024)}
+SIZES = {"cpu": (4, 16), "cuda": (4, 16, 64, 256, 1024)}
 """By device: what is tried, as long as each is faster than the one before."""
 GAIN = 0.1
 """A larger ensemble has to save so much of a run's time: less is lost again while members come and go."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from grok_sweep.ensemble import Ensemble
+from grok_sweep.ensemble import Alone, Ensemble, in_step
 from grok_sweep.run import TICK_S, Attempt, Waiting
 from grok_sweep.store import append_line
 from grok_sweep.train import TrainState
@@ -89,7 +89,7 @@ class Together:
         self._more, self._stop, self._file = more, stop, file
         self._filled: float | None = None
         self._came = 0
-        self._ensemble: Ensemble | None = None
+        self._ensemble: Ensemble | Alone | None = None
 
     def train(self, first: Member) -> None:
         """Until it, and those that came to it, have ended or left."""
@@ -121,7 +121,7 @@ class Together:
         """Train until somebody left, or places are to be filled; who left is no longer in the list."""
         self._ensemble = None
         members.sort(key=lambda member: -len(member.waiting.fixed.batch.labels))
-        ensemble = Ensemble([m.waiting.fixed for m in members], [m.waiting.state for m in members])
+        ensemble = in_step([m.waiting.fixed for m in members], [m.waiting.state for m in members])
         self._note(members, ensemble)
         self._ensemble, began = ensemble, [member.waiting.state.step for member in members]
         done, pace, ticked = 0, _Pace(), time.monotonic()
@@ -143,7 +143,7 @@ class Together:
                 members[:] = [member for i, member in enumerate(members) if i not in gone]
                 return
 
-    def _note(self, members: Sequence[Member], ensemble: Ensemble) -> None:
+    def _note(self, members: Sequence[Member], ensemble: Ensemble | Alone) -> None:
         """Write down who is together, and whether that is in their numbers."""
         is_as_alone = ensemble.is_as_alone()
         names = [member.run_id for member in members]

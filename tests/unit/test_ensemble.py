@@ -20,7 +20,7 @@ from grok_sweep.config import (
     from_flat,
     resolved,
 )
-from grok_sweep.ensemble import AGREE, DIFFER, OWN, Ensemble, compatible_key
+from grok_sweep.ensemble import AGREE, DIFFER, OWN, Alone, Ensemble, compatible_key, in_step
 from grok_sweep.measures.evaluation import evaluate
 from grok_sweep.measures.losses import losses_and_accuracies
 from grok_sweep.models.parameters import unflatten
@@ -295,6 +295,24 @@ def test_one_that_breaks_is_seen_at_its_step_and_harms_nobody():
     assert not math.isfinite(broken.objective or 0.0)
     for member in (0, 2):
         assert_same_bits(together.state(member), after(fixed[member], states[member], alone.step + 99))
+
+
+@pytest.mark.parametrize("lr", [0.1, 400.0])
+def test_one_by_itself_is_an_ensemble_of_one(lr):
+    """Up to the step at which it breaks, where it does."""
+    fixed, states = begun(configs_of([BREAKS | {"optimizer.lr": lr}]))
+    by_itself, of_one = in_step(fixed, states), Ensemble(fixed, states)
+    assert isinstance(by_itself, Alone)
+    for n_steps in (1, 2, 60):
+        by_itself.train(n_steps)
+        of_one.train(n_steps)
+        ours, theirs = by_itself.state(0), of_one.state(0)
+        assert ours.step == theirs.step
+        assert ours.objective == pytest.approx(theirs.objective, rel=1e-6, nan_ok=True) or theirs.step < 63
+        if theirs.step == 63:
+            assert_same_bits(ours, theirs)
+    assert by_itself.is_as_alone()
+    assert (by_itself.state(0).step < 63) == (lr == 400.0)
 
 
 def test_broken_once_is_broken(monkeypatch):

@@ -24,16 +24,15 @@ CONFIG = small_config(
 @pytest.mark.parametrize(
     "of_many, best",
     [
-        ([4.5, 8.5, 20.0], 1),
-        ([3.5, 7.0, 12.0], 4),
-        ([2.0, 3.0, 5.3], 16),
-        ([2.0, 3.0, 5.5], 8),
-        ([3.6, 6.0, 9.0], 16),
-        ([3.61, 1.0, 1.0], 1),
+        ([4.5, 20.0], 1),
+        ([3.5, 12.7], 4),
+        ([3.5, 12.5], 16),
+        ([3.6, 9.0], 16),
+        ([3.61, 1.0], 1),
     ],
 )
 def test_the_largest_that_still_saves_a_tenth(monkeypatch, of_many, best):
-    """A step alone takes 1 ms; ensembles of 4, 8 and 16 take these."""
+    """A step alone takes 1 ms; ensembles of 4 and 16 take these."""
     times = iter(of_many)
     monkeypatch.setattr(sizes, "_least_ms", lambda device, *steps: iter([1.0, next(times)]))
     timed = best_size(CONFIG)
@@ -45,19 +44,19 @@ def test_the_largest_that_still_saves_a_tenth(monkeypatch, of_many, best):
 def test_where_memory_runs_out_the_last_that_fitted_is_taken(monkeypatch):
     def least_ms(device: Any, *steps: Any) -> Iterator[float]:
         sizes_tried.append(1)
-        if len(sizes_tried) == 3:
+        if len(sizes_tried) == 2:
             raise torch.OutOfMemoryError
         return iter([1.0, 0.5])
 
     sizes_tried: list[int] = []
     monkeypatch.setattr(sizes, "_least_ms", least_ms)
-    assert best_size(CONFIG).size == 8
+    assert best_size(CONFIG).size == 4
 
 
 def test_it_times_what_it_says(monkeypatch):
     monkeypatch.setattr(sizes, "ROUND_S", 0.001)
     timed = best_size(CONFIG)
-    assert timed.size in (1, 4, 8, 16)
+    assert timed.size in (1, 4, 16)
     assert all(0.01 < ms < 1000 for ms in timed.ms.values())
 
 
