@@ -3,7 +3,6 @@ several of them in lock step."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import time
@@ -182,14 +181,10 @@ class _Worker:
         return timed.size
 
     def _others(self, key: Key, n: int) -> list[Member]:
-        """Up to n further runs that fit, begun; of those that are left, this worker's part."""
-        fitting = (run for run in self._with_work() if run.run_id not in self._held and self._key(run) == key)
-        n_held = len(self._held)
-        candidates = list(itertools.islice(fitting, (n + n_held) * self._n_workers))
-        part = -(-(len(candidates) + n_held) // self._n_workers) - n_held
+        """Up to n further runs that fit, begun; of all that are left, this worker's part."""
         found: list[Member] = []
-        for run in candidates:
-            if len(found) >= min(n, part) or self._enough():
+        for run in self._part_of_others(key, n):
+            if self._enough():
                 break
             claim = _claims(self._sweep, run).take(run.run_id)
             if claim is None:
@@ -198,6 +193,22 @@ class _Worker:
             if (member := self._begun(run, claim)) is not None:
                 found.append(member)
         return found
+
+    def _part_of_others(self, key: Key, n: int) -> list[PlannedRun]:
+        """Runs that nobody holds, n at most, and no more than leaves each worker as many as this one has then."""
+        free: list[PlannedRun] = []
+        n_held = n_left = len(self._held)
+        for run in self._with_work():
+            if run.run_id in self._held or self._key(run) != key:
+                continue
+            n_left += 1
+            timeout_s = float(run.settings["claim_timeout_s"])
+            holder = _claims(self._sweep, run).holder(run.run_id)
+            if holder is None or not holder.is_alive(timeout_s):
+                free.append(run)
+            if len(free) >= n and n_left >= (n + n_held) * self._n_workers:
+                break
+        return free[: min(n, max(0, -(-n_left // self._n_workers) - n_held))]
 
     def _begun(self, run: PlannedRun, claim: Claim) -> Member | None:
         """A claimed run up to where it waits for its first state; None where it is over by then."""
@@ -223,11 +234,9 @@ class _Worker:
     def _ended(self, run: PlannedRun, claim: Claim, error: BaseException | None) -> None:
         """Let a run go, however its attempt ended."""
         self._held.discard(run.run_id)
-        if isinstance(error, ClaimLost):
-            return
         try:
             if error is not None:
-                with suppress(ClaimLost):
+                with suppress(ClaimLost):  # which may be what it ended with, too
                     _record_failure(self._sweep.run(run.run_id), run, claim, error)
         finally:  # where not even the failure could be written, the next one goes on from the checkpoint
             claim.release()

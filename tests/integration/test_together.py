@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +32,7 @@ from grok_sweep.sweep.cancel import ask_to_stop
 from grok_sweep.sweep.claims import Claims
 from grok_sweep.sweep.worker import work
 
+ROOT = Path(__file__).parents[2]
 P = 13
 
 
@@ -104,6 +107,9 @@ def test_each_run_is_what_it_is_alone(tmp_path):
     assert len(lines[0]["steps"]) == 4
     assert {run_id for line in lines for run_id in line["steps"]} == set(ids)
     assert all(line["is_as_alone"] for line in lines)
+    for line in lines:
+        of_the_first = {step for run_id, step in line["steps"].items() if run_id in lines[0]["steps"]}
+        assert len(of_the_first) <= 1, "who began together was to stay in step: nobody trains a step twice"
     for run_id in ids:
         (attempt,) = json.loads(beside.run(run_id).provenance_file.read_text())["attempts"]
         assert (beside.path / attempt["ensemble"]).exists()
@@ -223,6 +229,24 @@ def test_each_worker_takes_its_part(tmp_path):
     sweep, ids = plan_of(tmp_path / "s", *(member(i, n_steps=10) for i in range(6)))
     work(sweep.path, ids, n_workers=2)
     assert len(ensembles_of(sweep)[0]["steps"]) == 3
+
+
+def test_what_others_hold_takes_no_places(tmp_path):
+    """The first eight of twelve are another worker's: the four behind them train together all the same."""
+    sweep, ids = plan_of(tmp_path / "s", *(member(i, n_steps=5) for i in range(12)))
+    helper = "import sys, time; from grok_sweep.sweep.claims import Claims; from grok_sweep.store import SweepDir\n"
+    helper += (
+        f"[Claims(SweepDir({str(sweep.path)!r}), 300.0).take(i) for i in {ids[:8]!r}]; print('held', flush=True)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", helper + "time.sleep(60)"], stdout=subprocess.PIPE, cwd=ROOT
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        states = work(sweep.path, ids, n_workers=2)
+        other.kill()
+    assert [states[run_id] for run_id in ids] == [None] * 8 + [State.done] * 4
+    assert sorted(ensembles_of(sweep)[0]["steps"]) == sorted(ids[8:])
 
 
 def test_a_run_with_which_a_worker_died_trains_alone(tmp_path):
