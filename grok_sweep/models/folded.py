@@ -167,6 +167,8 @@ def by_vector(left: Tensor, right: Tensor, n_axes: int = 2) -> Tensor:
     """
     if left.ndim == n_axes or left.is_cuda:
         return left @ right
+    if len(left) == 1:
+        return (left[0] @ right[0])[None]
     return torch.stack([one @ other for one, other in zip(left, right, strict=True)])
 
 

@@ -37,7 +37,8 @@ class Block:
 
     def of(self, values: Tensor) -> Tensor:
         """[n_pairs, ...] of a chunk's places as [n_members, n_pairs of each, ...]."""
-        return values[self.pairs].unflatten(0, (self.members.stop - self.members.start, -1))
+        n_members = self.members.stop - self.members.start
+        return values[self.pairs][None] if n_members == 1 else values[self.pairs].unflatten(0, (n_members, -1))
 
 
 @dataclass(frozen=True)
