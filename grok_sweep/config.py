@@ -414,6 +414,23 @@ class CheckpointConfig:
 
 
 @dataclass
+class EnsembleConfig:
+    size: str = "1"
+    """Runs that a worker trains together, at most: those that differ in numbers and pairs only (docs/ensembles.md);
+    auto: as many as pays where it trains, which it times."""
+
+    def problems(self) -> list[str]:
+        if self.size == "auto" or re.fullmatch(r"[1-9][0-9]*", self.size):
+            return []
+        return [f"ensemble.size must be auto or a whole number of at least 1, got {self.size}"]
+
+    @property
+    def most(self) -> int | None:
+        """None: auto."""
+        return None if self.size == "auto" else int(self.size)
+
+
+@dataclass
 class RunConfig:
     """Everything one run needs. `sweep`, `root` and `claim_timeout_s` say where it lives, not what it computes."""
 
@@ -426,6 +443,7 @@ class RunConfig:
     phases: PhasesConfig = field(default_factory=PhasesConfig)
     snapshots: SnapshotsConfig = field(default_factory=SnapshotsConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     n_steps: int = 40_000
     """Updates; full batch, so a step is an epoch."""
     loss: Loss = Loss.cross_entropy

@@ -7,7 +7,7 @@ run is killed at, cutting the rows back to the checkpoint and training on repeat
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -36,6 +36,7 @@ class Recorder:
         rows_at: Schedule,
         conditions: dict[str, Any],
         check: Callable[[], None],
+        surroundings: Callable[[], Sequence[Mapping[str, Any]]] = lambda: ({},),
     ) -> None:
         """Clear away what a killed attempt left half-written, and keep what its checkpoint covers."""
         check()
@@ -46,7 +47,8 @@ class Recorder:
         self._tensors, facts, rows = loaded or ({}, {"step": 0, "seconds": 0.0, "conditions": []}, [])
         self._resumed_from: int | None = facts["step"] if loaded else None
         self._seconds_before: float = facts["seconds"]
-        self._conditions: list[dict[str, Any]] = [c for c in facts["conditions"] if c != conditions] + [conditions]
+        self._here, self._surroundings = conditions, surroundings
+        self._conditions: list[dict[str, Any]] = facts["conditions"]
         self.rows = _kept(rows, facts["step"], rows_at, config)
         self._mirror: Mirror = NoMirror()
         self._started = self._saved = time.monotonic()
@@ -65,7 +67,7 @@ class Recorder:
     @property
     def is_bitwise(self) -> bool:
         """True where every attempt ran under the same conditions."""
-        return len(self._conditions) == 1
+        return len(self._conditions) <= 1
 
     @property
     def last_step(self) -> int:
@@ -79,11 +81,20 @@ class Recorder:
             self._dir.log(f"started: run {run_id_of(flat(self._config))}, {self._config.n_steps} steps")
         else:
             self._dir.log(f"resumed at step {self._resumed_from} with {len(self.rows)} rows")
-        if not self.is_bitwise:
-            met = "; ".join(", ".join(f"{n} {v}" for n, v in c.items()) for c in self._conditions)
-            self._dir.log(f"conditions changed, numbers may differ in rounding from here. Met so far: {met}")
+        self._meet()
         self._mirror.rows(self.rows)
         self._status(State.running, self._resumed_from or 0)
+
+    def _meet(self) -> None:
+        """Note under which conditions the run is and was; say so where they changed. The present ones stand last."""
+        before = self._conditions
+        for surroundings in self._surroundings():
+            now = self._here | dict(surroundings)
+            if self._conditions[-1:] != [now]:
+                self._conditions = [c for c in self._conditions if c != now] + [now]
+        if self._conditions != before and not self.is_bitwise:
+            met = "; ".join(", ".join(f"{n} {v}" for n, v in c.items()) for c in self._conditions)
+            self._dir.log(f"conditions changed, numbers may differ in rounding from here. Met so far: {met}")
 
     def resumed_state(self) -> TrainState | None:
         """The state that the checkpoint holds; None where there is none."""
@@ -117,6 +128,7 @@ class Recorder:
     def checkpoint(self, state: TrainState) -> None:
         """Make this state the one that a killed run goes on from, then show its rows to the mirror."""
         self._check()
+        self._meet()
         self._metrics.sync()
         facts = {"step": state.step, "seconds": self._seconds(), "conditions": self._conditions}
         facts |= {"n_rows": len(self.rows), "last_row": self.last_step}

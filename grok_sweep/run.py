@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -53,12 +54,16 @@ class Hooks:
         fence: called just before a file takes its name; as check, but certain, whatever the file system remembers.
         stop: True: write a checkpoint and leave.
         report: hears how far the run is, at most every TICK_S seconds and at its end.
+        noted: of these surroundings, what provenance.json is to hold.
+        conditions: of them, what the numbers depend on, as they were one after the other; none while not known.
     """
 
     check: Callable[[], None] = lambda: None
     fence: Callable[[], None] = lambda: None
     stop: Callable[[], bool] = lambda: False
     report: Callable[[Progress], None] = lambda progress: None
+    noted: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Callable[[], Sequence[Mapping[str, Any]]] = lambda: ({},)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,23 @@ class Outcome:
     state: State
     step: int
     end: str | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a run wants of whoever trains it: the state after `step` updates, or an earlier one; no later one.
+
+    Attributes:
+        state: the last one that it has seen.
+    """
+
+    fixed: train.Setup
+    state: TrainState
+    step: int
+
+
+Attempt = Generator[Waiting, TrainState, State]
+"""A run that somebody trains: it says what it waits for, is sent states, and ends with how it ended."""
 
 
 def run_one(config: RunConfig, path: str | Path, hooks: Hooks | None = None) -> State:
@@ -80,6 +102,27 @@ def run_one(config: RunConfig, path: str | Path, hooks: Hooks | None = None) -> 
         ValueError: wrong settings, or a folder that belongs to others.
         OSError: the folder cannot be written.
     """
+    run = attempt(config, path, hooks)
+    try:
+        waiting = next(run)
+        states = train.training(waiting.state, waiting.fixed)
+        while True:
+            run.send(_or_thrown_into(run, states))
+    except StopIteration as ended:
+        return ended.value
+
+
+def _or_thrown_into(run: Attempt, states: Iterator[TrainState]) -> TrainState:
+    """The next state; what is raised on the way is the run's to hear, which lets go of its files."""
+    try:
+        return next(states)
+    except BaseException as error:
+        run.throw(error)
+        raise
+
+
+def attempt(config: RunConfig, path: str | Path, hooks: Hooks | None = None) -> Attempt:
+    """`run_one`, but for the training: whoever drives it trains, alone or together with others."""
     hooks = hooks or Hooks()
     config = resolved(config)
     require_valid(config)
@@ -95,11 +138,12 @@ def run_one(config: RunConfig, path: str | Path, hooks: Hooks | None = None) -> 
     facts = environment(device) | {"gradient": fixed.gradient_by}
 
     name = run_id_of(flat(config))
-    with Recorder(config, run_dir, fixed, rows_at, facts, hooks.check) as recorder:
+    with Recorder(config, run_dir, fixed, rows_at, facts, hooks.check, hooks.conditions) as recorder:
         state = recorder.resumed_state() or train.initial_state(fixed)
         recorder.begin(open_mirror(config, run_dir, name, run_dir.log))
-        add_attempt(run_dir, state.step, facts)
-        outcome = _follow(_Run(config, name, fixed, task.to(device), rows_at, recorder, hooks, state.step), state)
+        add_attempt(run_dir, state.step, facts | dict(hooks.noted))
+        run = _Run(config, name, fixed, task.to(device), rows_at, recorder, hooks, state.step)
+        outcome = yield from _follow(run, state)
 
         summary = summarise(config, recorder.rows, outcome.step, outcome.end, bitwise=recorder.is_bitwise)
         summary["n_train"] = task.n_train
@@ -154,15 +198,24 @@ class _Run:
     ticked: float = field(default_factory=time.monotonic)
 
     @cached_property
+    def looks(self) -> list[int]:
+        """Steps whose states are to be seen, but for the last."""
+        return sorted(self.rows_at.full | self.rows_at.losses_only | self.snapshots_at)
+
+    def next_look(self, step: int, last_step: int) -> int:
+        """The first of them after `step`."""
+        i = bisect_right(self.looks, step)
+        return min(last_step, self.looks[i]) if i < len(self.looks) else last_step
+
+    @cached_property
     def snapshots_at(self) -> frozenset[int]:
         n = self.config.snapshots.n
         return frozenset(round(i * self.config.n_steps / n) for i in range(n + 1)) if n else frozenset()
 
 
-def _follow(run: _Run, state: TrainState) -> Outcome:
-    """Train from `state`: rows where they are due, checkpoints by the clock, until done, diverged or stopped."""
+def _follow(run: _Run, state: TrainState) -> Generator[Waiting, TrainState, Outcome]:
+    """From `state` on: rows where they are due, checkpoints by the clock, until done, diverged or stopped."""
     last_step = _last_step(run)
-    states = train.training(state, run.fixed)
     while True:
         if state.objective is not None and not math.isfinite(state.objective):
             # The objective was taken before the update: the network of the step before is the broken one.
@@ -181,7 +234,7 @@ def _follow(run: _Run, state: TrainState) -> Outcome:
             return Outcome(State.interrupted, state.step)
         if time.monotonic() - run.ticked >= TICK_S:
             _tick(run, state, last_step)
-        state = next(states)
+        state = yield Waiting(run.fixed, state, run.next_look(state.step, last_step))
 
 
 def _last_step(run: _Run) -> int:

@@ -65,6 +65,7 @@ class SweepDir:
         self.cancel_file = self.path / "cancel.json"
         self.claims = self.path / "claims"
         self.workers = self.path / "workers"
+        self.ensembles = self.path / "ensembles"
         self.submitit = self.path / "submitit"
         self.jobs_file = self.submitit / "jobs.jsonl"
         self.runs_parquet = self.path / "runs.parquet"
@@ -383,6 +384,13 @@ def naming(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
+
+
+def append_line(path: Path, value: Mapping[str, Any]) -> None:
+    """One line more of a JSONL file that one process writes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path), path.open("ab", buffering=0) as file:
+        file.write((json.dumps(value, allow_nan=False) + "\n").encode())
 
 
 def write_atomic(path: Path, content: bytes, fence: Callable[[], None] = _unfenced, durable: bool = True) -> None:

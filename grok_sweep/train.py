@@ -19,8 +19,9 @@ from grok_sweep import optimizers
 from grok_sweep.config import Loss, ModelConfig, RunConfig
 from grok_sweep.draws import generator
 from grok_sweep.models import build
-from grok_sweep.models.by_hand import CHUNK, TransformerByHand
+from grok_sweep.models.by_hand import TransformerByHand
 from grok_sweep.models.network import Activations, Dropout, Network
+from grok_sweep.models.pairs import CHUNK
 from grok_sweep.models.parameters import Shapes, flatten, unflatten
 from grok_sweep.optimizers import Hyper, OptimizerState
 from grok_sweep.tasks import Task
@@ -189,16 +190,28 @@ def objective_gradient(
     The softmax is taken in `loss_dtype`: in float32 it resolves only multiples of 1.2e-7 near 0, and the
     gradient of a nearly perfect fit is then noise (Nanda et al. 2023, appendix A).
     """
-    n_pairs = n_pairs or len(labels)
+    losses, gradient = cross_entropies(logits, labels, loss_dtype, n_pairs or len(labels))
+    return losses.sum() / (n_pairs or len(labels)), gradient
+
+
+def cross_entropies(
+    logits: Float[Tensor, "n d_vocab_out"],
+    labels: Int[Tensor, " n"],
+    loss_dtype: torch.dtype,
+    n_pairs: int | Float[Tensor, "n 1"],
+) -> tuple[Float[Tensor, "n 1"], Float[Tensor, "n d_vocab_out"]]:
+    """The loss of each pair, and the gradient of the mean over n_pairs by the logits: each pair's own, where pairs
+    belong to several networks."""
     shifted = logits.to(loss_dtype) - logits.amax(1, keepdim=True).to(loss_dtype)
     at_label = labels[:, None]
     correct = shifted.gather(1, at_label)
     exps = shifted.exp_()
     totals = exps.sum(1, keepdim=True)
-    loss = (totals.log() - correct).sum() / n_pairs
+    losses = totals.log() - correct
     gradient = exps.div_(totals * n_pairs)
-    gradient.scatter_add_(1, at_label, torch.full_like(correct, -1 / n_pairs))
-    return loss, gradient.to(logits.dtype)
+    at_once = torch.full_like(correct, -1 / n_pairs) if isinstance(n_pairs, int) else -1 / n_pairs
+    gradient.scatter_add_(1, at_label, at_once)
+    return losses, gradient.to(logits.dtype)
 
 
 def squared_error_gradient(
@@ -212,13 +225,27 @@ def squared_error_gradient(
     Args:
         n_pairs: as for `objective_gradient`.
     """
-    n_numbers = (n_pairs or len(labels)) * logits.shape[1]
+    losses, gradient = squared_errors(logits, labels, loss_dtype, n_pairs or len(labels))
+    return losses.sum() / (n_pairs or len(labels)), gradient
+
+
+def squared_errors(
+    logits: Float[Tensor, "n d_vocab_out"],
+    labels: Int[Tensor, " n"],
+    loss_dtype: torch.dtype,
+    n_pairs: int | Float[Tensor, "n 1"],
+) -> tuple[Float[Tensor, "n 1"], Float[Tensor, "n d_vocab_out"]]:
+    """As `cross_entropies`; the loss of a pair is its mean over outputs."""
+    n_outputs = logits.shape[1]
     difference = logits.to(loss_dtype)
     difference = difference.scatter_add(1, labels[:, None], -torch.ones_like(difference[:, :1]))
-    return difference.square().sum() / n_numbers, (difference * (2 / n_numbers)).to(logits.dtype)
+    by_logits = (difference * (2 / (n_pairs * n_outputs))).to(logits.dtype)
+    return difference.square().sum(1, keepdim=True) / n_outputs, by_logits
 
 
 _OBJECTIVES = {Loss.cross_entropy: objective_gradient, Loss.mse: squared_error_gradient}
+OBJECTIVES = {Loss.cross_entropy: cross_entropies, Loss.mse: squared_errors}
+"""Losses pair by pair, and their gradient, for the networks of an ensemble."""
 
 
 def gradient(
@@ -254,8 +281,8 @@ def step(state: TrainState, fixed: Setup, hyper: Hyper) -> TrainState:
     n_updates = state.optimizer.n_updates
     dropout = dropout_of(fixed.config.model, n_updates)
     loss, by_weights = gradient(state.weights, fixed, batch_of(fixed, n_updates), dropout)
-    rule = optimizers.RULES[fixed.config.optimizer.name]
-    weights, optimizer = rule(state.weights, by_weights, state.optimizer, hyper, fixed.mask)
+    name = fixed.config.optimizer.name
+    weights, optimizer = optimizers.updated(name, state.weights, by_weights, state.optimizer, hyper, fixed.mask)
     return TrainState(state.step + 1, weights, optimizer, float(loss), by_weights, state.weights)
 
 

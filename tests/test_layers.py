@@ -69,6 +69,8 @@ LAYERS = [
     "grok_sweep.sweep.display",
     "grok_sweep.sweep.dry_run",
     # Many runs, carried out.
+    "grok_sweep.sweep.together",
+    "grok_sweep.sweep.sizes",
     "grok_sweep.sweep.worker",
     "grok_sweep.sweep.estimate",
     "grok_sweep.launchers",

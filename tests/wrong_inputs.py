@@ -111,6 +111,8 @@ SETTINGS: list[Row] = [
     ("snapshots.n=-1", ["snapshots.n must be at least 0, got -1"]),
     ("snapshots.optimizer_state=all", ["snapshots.optimizer_state=all: Value 'all' is not a valid bool (type str)"]),
     ("checkpoint.every_s=0", ["checkpoint.every_s must be positive and finite, got 0.0"]),
+    ("ensemble.size=0", ["ensemble.size must be auto or a whole number of at least 1, got 0"]),
+    ("ensemble.size=many", ["ensemble.size must be auto or a whole number of at least 1, got many"]),
     ("n_steps=0", ["n_steps must be at least 1, got 0"]),
     ("steps=1.5", ["steps=1.5: Value '1.5' of type 'float' could not be converted to Integer"]),
     ("steps=1e3", ["steps=1000.0: Value '1000.0' of type 'float' could not be converted to Integer; write 1000"]),

@@ -36,8 +36,8 @@ FILE_MEANINGS = {
     "measured.jsonl": "measures taken afterwards",
     "wandb/": "the mirror for Weights & Biases",
 }
-OUTSIDE = ("sweep", "root", "device", "claim_timeout_s")
-"""Settings that say where a run lives and not what it computes."""
+OUTSIDE = ("sweep", "root", "device", "claim_timeout_s", "ensemble.size")
+"""Settings that say where and how a run was trained and not what it computes."""
 
 
 # --- at a glance --------------------------------------------------------------------------------------------

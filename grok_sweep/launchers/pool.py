@@ -211,7 +211,7 @@ class Pool:
         taken = Counter(worker.gpu for worker in self._workers)
         gpu = min(self._gpus, key=taken.__getitem__, default=None)
         arguments = (
-            str(watch.sweep.path), list(watch.left), self._n_threads, watch.retry_failed_before,
+            str(watch.sweep.path), list(watch.left), self._n_workers, self._n_threads, watch.retry_failed_before,
             self._failures_allowed, watch.began, gpu, self._read_end, str(log_file),
         )  # fmt: skip
         with server_environment(self._n_threads):
@@ -221,18 +221,18 @@ class Pool:
         self._workers.append(_Worker(process, log_file, gpu))
 
     def _died(self, worker: _Worker) -> None:
-        """Note it in the log of the run it had, fail a run that does so again and again, start another worker."""
+        """Note it in the logs of the runs it had, fail one that does so again and again, start another worker."""
         reason = f"worker {worker.process.pid} {how_it_ended(worker.process.exitcode)}"
-        run = self._run_of(worker)
-        self._deaths[run.run_id if run else None] += 1
-        if run is None:
+        runs = self._runs_of(worker)
+        self._deaths.update([run.run_id for run in runs] or [None])
+        for run in runs:
+            self._note(run, reason, self._deaths[run.run_id])
+        if not runs:
             self._display.say(f"{reason} without a run; its log: {worker.log_file}")
             if self._deaths[None] >= MAX_DEATHS:
                 self._stop(f"{MAX_DEATHS} workers died without a run: giving up. The last one's log:")
                 with suppress(FileNotFoundError):
                     self._display.say(worker.log_file.read_text(errors="replace")[-4000:])
-        else:
-            self._note(run, reason, self._deaths[run.run_id])
         if not self._is_stopping:
             self._start()
 
@@ -252,10 +252,11 @@ class Pool:
             run_dir.write_status(State.failed, step=step, n_steps=run.settings["n_steps"], end=None, error=error)
             claim.release()
 
-    def _run_of(self, worker: _Worker) -> PlannedRun | None:
-        """The run that this dead process still holds."""
+    def _runs_of(self, worker: _Worker) -> list[PlannedRun]:
+        """The runs that this dead process still holds: one, or those that it trained together."""
+        held = []
         for run_id in self._watch.claimed():
             holder = Claims(self._watch.sweep, 1.0).holder(run_id)
             if holder is not None and holder.is_here() and holder.pid == worker.process.pid:
-                return self._watch.left[run_id].run
-        return None
+                held.append(self._watch.left[run_id].run)
+        return held

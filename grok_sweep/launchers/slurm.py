@@ -121,7 +121,8 @@ class SlurmLauncher(PlanLauncher, Launcher):
     def _write_order(self, plan: Plan, watch: Watch, folder: Path) -> None:
         Order(
             sweep=str(plan.sweep.path.resolve()), run_ids=list(watch.left), n_threads=self.settings.cpus_per_task,
-            asked=watch.began, retry_failed=plan.options.retry is not None,
+            n_workers=self.settings.n_workers_for(len(watch.left)), asked=watch.began,
+            retry_failed=plan.options.retry is not None,
             failures_allowed=plan.options.failures_allowed, cluster=self.settings.cluster,
         ).write(slurm_jobs.order_file(folder))  # fmt: skip
 

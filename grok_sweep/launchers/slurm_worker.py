@@ -39,6 +39,7 @@ class Order:
     Attributes:
         sweep: the sweep's folder, absolute.
         run_ids: the runs that were left, in the order in which they are to be trained.
+        n_workers: workers of the launch.
         asked: when the launch was asked for (time.time()): what failed or was cancelled since then counts.
         retry_failed: train again what had failed before it.
     """
@@ -50,6 +51,7 @@ class Order:
     retry_failed: bool
     failures_allowed: int | None
     cluster: str
+    n_workers: int = 1
 
     def write(self, file: Path) -> None:
         write_json(file, asdict(self))
@@ -129,9 +131,9 @@ def _train(order: Order, signals: Signals) -> bool:
     steps: set[str] = set()
     while not signals():
         states = work(
-            order.sweep, order.run_ids, n_threads=order.n_threads, retry_failed_before=order.retry_failed_before,
-            failures_allowed=order.failures_allowed, asked=order.asked, stop=signals,
-            report=lambda progress: steps.add(progress.run_id),
+            order.sweep, order.run_ids, n_threads=order.n_threads, n_workers=order.n_workers,
+            retry_failed_before=order.retry_failed_before, failures_allowed=order.failures_allowed,
+            asked=order.asked, stop=signals, report=lambda progress: steps.add(progress.run_id),
         )  # fmt: skip
         held = [planned[run_id] for run_id, state in states.items() if state is None]
         if not _some_died(sweep, held, signals):

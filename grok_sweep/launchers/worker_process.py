@@ -75,6 +75,7 @@ def how_it_ended(exit_code: int | None) -> str:
 def train_runs(
     sweep: str,
     run_ids: list[str],
+    n_workers: int,
     n_threads: int,
     retry_failed_before: float | None,
     failures_allowed: int | None,
@@ -100,7 +101,7 @@ def train_runs(
     gone.register(parent.fileno(), select.POLLIN | select.POLLHUP)
     try:
         work(
-            sweep, run_ids, n_threads=n_threads, retry_failed_before=retry_failed_before,
+            sweep, run_ids, n_workers=n_workers, n_threads=n_threads, retry_failed_before=retry_failed_before,
             failures_allowed=failures_allowed, asked=asked,
             stop=lambda: bool(gone.poll(0)),
         )  # fmt: skip

@@ -32,11 +32,11 @@ class Tokens:
         scores: of attention from "=".
     """
 
-    resid: Float[Tensor, "n_tokens d_model"]
-    q: Float[Tensor, "n_heads d_head"]
-    k: Float[Tensor, "n_heads n_tokens d_head"]
-    v: Float[Tensor, "n_heads n_tokens d_head"]
-    scores: Float[Tensor, "n_tokens n_heads"]
+    resid: Float[Tensor, "*members n_tokens d_model"]
+    q: Float[Tensor, "*members n_heads d_head"]
+    k: Float[Tensor, "*members n_heads n_tokens d_head"]
+    v: Float[Tensor, "*members n_heads n_tokens d_head"]
+    scores: Float[Tensor, "*members n_tokens n_heads"]
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,29 @@ class Folded:
     """
 
     tokens: Tokens
-    reads: Float[Tensor, "d_model width"]
-    heads: Float[Tensor, "n_heads d_head width"]
-    rows: Float[Tensor, "n_rows width"]
-    W_U: Float[Tensor, "d_model d_vocab_out"]
-    W_L: Float[Tensor, "d_mlp d_vocab_out"]
+    reads: Float[Tensor, "*members d_model width"]
+    heads: Float[Tensor, "*members n_heads d_head width"]
+    rows: Float[Tensor, "*members n_rows width"]
+    W_U: Float[Tensor, "*members d_model d_vocab_out"]
+    W_L: Float[Tensor, "*members d_mlp d_vocab_out"]
 
     def parts(self, sums: Float[Tensor, "*n width"]) -> tuple[Tensor, Tensor]:
         """Of sums of rows, or of a gradient by them: what is the neurons', and what the logits' past them."""
-        d_mlp, d_vocab_out = self.W_L.shape
+        d_mlp, d_vocab_out = self.W_L.shape[-2:]
         return sums[..., :d_mlp], sums[..., d_mlp : d_mlp + d_vocab_out]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where each pair finds what it reads, in tables of one network, or of several end to end.
+
+    Attributes:
+        tokens: of its a, b and "=".
+        rows: that it sums.
+    """
+
+    tokens: Int[Tensor, "n_pairs 3"]
+    rows: Int[Tensor, "n_pairs n_summed"]
 
 
 @dataclass(frozen=True)
@@ -88,21 +101,25 @@ class Mix:
 
 def tokens_of(weights: Weights, p: int) -> Tokens:
     W_E, W_pos = weights["W_E"], weights["W_pos"]
-    resid = torch.cat([W_E[:p] + W_pos[0], W_E[:p] + W_pos[1], W_E[p:] + W_pos[2]])
-    q = torch.einsum("d,hdk->hk", resid[2 * p], weights["W_Q"])
-    k, v = resid @ weights["W_K"], resid @ weights["W_V"]
-    return Tokens(resid, q, k, v, torch.einsum("hmk,hk->mh", k, q) / math.sqrt(q.shape[-1]))
+    numbers, equals = W_E[..., :p, :], W_E[..., p:, :]
+    resid = torch.cat([numbers + W_pos[..., :1, :], numbers + W_pos[..., 1:2, :], equals + W_pos[..., 2:, :]], -2)
+    k, v = (resid[..., None, :, :] @ weights[name] for name in ("W_K", "W_V"))
+    q = by_vector(resid[..., None, 2 * p :, :], weights["W_Q"], n_axes=3)
+    scores = by_vector(k, q[..., 0, :, None], n_axes=3)[..., 0].mT / math.sqrt(q.shape[-1])
+    return Tokens(resid, q[..., 0, :], k, v, scores)
 
 
 def fold(weights: Weights, p: int, d_vocab_out: int) -> Folded:
     tokens, W_U = tokens_of(weights, p), unembedding(weights, d_vocab_out)
-    fill = -(weights["W_in"].shape[1] + d_vocab_out) % ALIGNED
-    reads = torch.cat([weights["W_in"], W_U, W_U.new_zeros(len(W_U), fill)], 1)
-    heads = weights["W_O"] @ reads
-    alone = tokens.resid[2 * p :] @ reads
+    fill = -(weights["W_in"].shape[-1] + d_vocab_out) % ALIGNED
+    reads = torch.cat([weights["W_in"], W_U, W_U.new_zeros(*W_U.shape[:-1], fill)], -1)
+    W_O = weights["W_O"]
+    heads = (W_O.flatten(-3, -2) @ reads).unflatten(-2, W_O.shape[-3:-1])
+    alone = by_vector(tokens.resid[..., 2 * p :, :], reads)
     if "b_in" in weights:
-        alone = alone + torch.cat([weights["b_in"], weights["b_out"] @ W_U, W_U.new_zeros(fill)])
-    rows = torch.cat([(tokens.v @ heads).flatten(0, 1), alone])
+        past = by_vector(weights["b_out"][..., None, :], W_U)
+        alone = alone + torch.cat([weights["b_in"][..., None, :], past, W_U.new_zeros(*past.shape[:-1], fill)], -1)
+    rows = torch.cat([(tokens.v @ heads).flatten(-3, -2), alone], -2)
     return Folded(tokens, reads, heads, rows, W_U, weights["W_out"] @ W_U)
 
 
@@ -111,26 +128,57 @@ def writes(weights: Weights, tokens: Tokens) -> Float[Tensor, "n_rows d_model"]:
     return torch.cat([(tokens.v @ weights["W_O"]).flatten(0, 1), tokens.resid[-1:]])
 
 
-def mix(folded: Folded, a: Int[Tensor, " n_pairs"], b: Int[Tensor, " n_pairs"], attention_rate: float) -> Mix:
-    """Attention from "=" to a, b and "=" itself, for the pairs (a, b)."""
-    scores = folded.tokens.scores
-    n_tokens, n_heads = scores.shape
-    at = torch.stack([a, b + n_tokens // 2, torch.full_like(a, n_tokens - 1)], 1)
+def places(
+    a: Int[Tensor, " n_pairs"],
+    b: Int[Tensor, " n_pairs"],
+    p: int,
+    n_heads: int,
+    member: Int[Tensor, " n_pairs"] | None = None,
+) -> Places:
+    """What the pairs (a, b) read: tokens a, b and "=", their rows of every head, and the last row.
+
+    Args:
+        member: whose each pair is, where tables of several networks lie end to end.
+    """
+    n_tokens, n_rows = 2 * p + 1, (2 * p + 1) * n_heads + 1
+    tokens = torch.stack([a, b + p, torch.full_like(a, 2 * p)], 1)
+    rows = (tokens[:, :, None] + n_tokens * torch.arange(n_heads, device=a.device)).flatten(1)
+    rows = torch.cat([rows, torch.full_like(rows[:, :1], n_rows - 1)], 1)
+    if member is None:
+        return Places(tokens, rows)
+    return Places(tokens + n_tokens * member[:, None], rows + n_rows * member[:, None])
+
+
+def mix(folded: Folded, places: Places, rate: float | Tensor, constant: float | Tensor) -> Mix:
+    """Attention from "=" to a, b and "=" itself, for the pairs whose places these are; as `mixed_attention`."""
+    scores = folded.tokens.scores.flatten(0, -2)
     # index_select: its backward adds in a fixed order; that of indexing does not (other bits at each run, seen with
     # torch 2.13 on the CPU).
-    learned = scores.index_select(0, at.flatten()).view(len(a), 3, n_heads).softmax(1)
-    pattern = mixed_attention(learned, attention_rate)
-    rows = (at[:, :, None] + n_tokens * torch.arange(n_heads, device=a.device)).flatten(1)
-    alone = torch.full_like(rows[:, :1], n_tokens * n_heads)
+    learned = scores.index_select(0, places.tokens.flatten()).view(*places.tokens.shape, -1).softmax(1)
+    pattern = mixed_attention(learned, rate, constant)
     weights = torch.cat([pattern.flatten(1), torch.ones_like(pattern[:, 0, :1])], 1)
-    return Mix(learned, pattern, weights, torch.cat([rows, alone], 1))
+    return Mix(learned, pattern, weights, places.rows)
 
 
-def unembedding(weights: Weights, d_vocab_out: int) -> Float[Tensor, "d_model d_vocab_out"]:
+def by_vector(left: Tensor, right: Tensor, n_axes: int = 2) -> Tensor:
+    """left @ right where one of them is a row or a column, with n_axes axes of each member's own.
+
+    On a CPU one member at a time: BLAS has other ways for a vector by itself than for a batch of them, to other bits.
+    """
+    if left.ndim == n_axes or left.is_cuda:
+        return left @ right
+    if len(left) == 1:
+        return (left[0] @ right[0])[None]
+    return torch.stack([one @ other for one, other in zip(left, right, strict=True)])
+
+
+def unembedding(weights: Weights, d_vocab_out: int) -> Float[Tensor, "*members d_model d_vocab_out"]:
     """W_U, or where embeddings are tied the transpose of W_E."""
-    return weights["W_U"] if "W_U" in weights else weights["W_E"][:d_vocab_out].T
+    return weights["W_U"] if "W_U" in weights else weights["W_E"][..., :d_vocab_out, :].mT
 
 
-def mixed_attention(pattern: Tensor, rate: float) -> Tensor:
-    """rate * learned + (1 - rate) * 1: Zhong et al. 2023 mix with the all-ones matrix, not with 1/3."""
-    return pattern if rate == 1 else rate * pattern + (1 - rate)
+def mixed_attention(pattern: Tensor, rate: float | Tensor, constant: float | Tensor) -> Tensor:
+    """rate * learned + constant, which is 1 - rate: Zhong et al. 2023 mix with the all-ones matrix, not with 1/3."""
+    if isinstance(rate, Tensor) and isinstance(constant, Tensor):
+        return pattern * rate[..., None] + constant[..., None]
+    return pattern if isinstance(rate, float | int) and rate == 1 else rate * pattern + constant

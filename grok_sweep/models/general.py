@@ -96,7 +96,8 @@ class GeneralTransformer(Network):
         scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
         allowed = torch.ones(N_CTX, N_CTX, dtype=torch.bool, device=x.device).tril()[-n_queried:]
         pattern = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
-        pattern = mixed_attention(pattern, self.config.attention_rate) * allowed
+        rate = self.config.attention_rate
+        pattern = mixed_attention(pattern, rate, 1 - rate) * allowed
         z = (pattern @ v).transpose(1, 2).reshape(len(x), n_queried, -1)
         mid = queried + z @ weights[prefix + "W_O"].reshape(n_heads * q.shape[-1], -1)
         normed_mid = self._norm(weights, prefix + "ln2", mid)

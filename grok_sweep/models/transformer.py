@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from grok_sweep.config import ModelConfig
-from grok_sweep.models.folded import fold, mix, unembedding, writes
+from grok_sweep.models.folded import fold, mix, places, unembedding, writes
 from grok_sweep.models.network import Activations, Dropout, Network, activate, scaled
 from grok_sweep.models.parameters import Shapes, Weights, draw
 
@@ -53,7 +53,8 @@ class Transformer(Network):
         self, weights: Weights, a: Int[Tensor, " n_pairs"], b: Int[Tensor, " n_pairs"], dropout: Dropout | None = None
     ) -> Activations:
         folded = fold(weights, self.p, self.d_vocab_out)
-        mixed = mix(folded, a, b, self.config.attention_rate)
+        rate = self.config.attention_rate
+        mixed = mix(folded, places(a, b, self.p, self.config.n_heads), rate, 1 - rate)
         mlp_pre, past_neurons = folded.parts(mixed.of(folded.rows))
         mlp_post = activate(mlp_pre, self.config.activation)
         kept = mlp_post if dropout is None else dropout(mlp_post)

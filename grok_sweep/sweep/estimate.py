@@ -22,7 +22,7 @@ from grok_sweep.measures.schedule import schedule
 from grok_sweep.models import build
 from grok_sweep.models.parameters import unflatten
 from grok_sweep.run import choose_device
-from grok_sweep.store import PlannedRun, RunDir, State, SweepDir, last_row
+from grok_sweep.store import PlannedRun, RunDir, State, SweepDir, last_row, read_json
 from grok_sweep.sweep.grid import generations
 from grok_sweep.sweep.words import duration
 from grok_sweep.tasks import make_task
@@ -183,10 +183,12 @@ def _finished(sweep: SweepDir, runs: Iterable[PlannedRun]) -> dict[str, tuple[fl
 
 
 def _cost_of(run_dir: RunDir, n_steps: int) -> tuple[float, float] | None:
-    """Seconds and bytes that a run took, if it is done."""
+    """Seconds and bytes that a run took, if it is done. The seconds of one in an ensemble are those of all in it."""
     try:
         status = run_dir.status()
         if State(status["state"]) is not State.done or status.get("step") != n_steps:
+            return None
+        if any("ensemble" in attempt for attempt in (read_json(run_dir.provenance_file) or {}).get("attempts", [])):
             return None
         last = last_row(run_dir.metrics_file)
         n_bytes = sum(file.stat().st_size for file in run_dir.path.rglob("*") if file.is_file())

@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "bench")]
 
+import ensembles  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
 from reference import ReferenceTraining, pairs_and_labels  # noqa: E402
@@ -375,6 +376,7 @@ def bench() -> dict[str, Any]:
             part |= {f"{name}_{kind.name}": value for name, value in logging(n_threads, kind).items()}
         found[f"threads_{n_threads}"] = part
     found["growth"] = growth()
+    found["ensembles"] = ensembles.bench()
     return found
 
 

@@ -65,16 +65,19 @@ def finish(root: Path, words: list[str]) -> str:
     return output
 
 
+SWEEP = ["-m", "frac=0.3,0.4,0.5", "hydra.launcher.n_threads=1"]
+
+
 @pytest.mark.parametrize(
     "words",
-    [["frac=0.4"], ["-m", "frac=0.3,0.4,0.5", "hydra.launcher.n_workers=2", "hydra.launcher.n_threads=1"]],
-    ids=["single", "sweep"],
+    [["frac=0.4"], [*SWEEP, "hydra.launcher.n_workers=2"], [*SWEEP, "hydra.launcher.n_workers=1", "ensemble.size=3"]],
+    ids=["single", "sweep", "ensemble"],
 )
 def test_killed_and_started_again_equals_undisturbed(tmp_path, words):
     seed = random.SystemRandom().randrange(10**6)
     print(f"delays drawn with random.Random({seed})")
     delays = random.Random(seed)
-    finish(tmp_path / "whole", words)
+    finish(tmp_path / "whole", [word for word in words if "ensemble" not in word])
     killed = 0
     for _ in range(KILLS):
         killed += kill_once_it_writes(tmp_path / "killed", words, delays.uniform(0.0, 1.0))

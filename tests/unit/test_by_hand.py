@@ -12,7 +12,7 @@ from torch import Tensor
 
 from grok_sweep import train
 from grok_sweep.config import DataConfig, Dtype, Loss, ModelConfig, RunConfig, resolved
-from grok_sweep.models import build, by_hand
+from grok_sweep.models import build, pairs
 from grok_sweep.models.parameters import flatten, unflatten
 from grok_sweep.models.transformer import Transformer
 from grok_sweep.tasks import make_task
@@ -36,7 +36,7 @@ def autograd(fixed: Setup, weights: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("loss", list(Loss))
 @pytest.mark.parametrize("variant", ONE_LAYER)
 def test_it_is_autograds_in_float64(monkeypatch, variant, loss, chunk):
-    monkeypatch.setattr(by_hand, "CHUNK", chunk)
+    monkeypatch.setattr(pairs, "CHUNK", chunk)
     fixed, weights = setup_of(loss=loss, **ONE_LAYER[variant])
     objective, ours = train.gradient(weights, fixed, fixed.batch)
     expected_objective, expected = autograd(fixed, weights)

@@ -103,6 +103,7 @@ OTHER_VALUES = {
     "loss_dtype": "float32",
     "device": "cpu",
     "sweep": "elsewhere",
+    "ensemble.size": "auto",
 }
 """A valid value other than the default, where `other` cannot make one up."""
 

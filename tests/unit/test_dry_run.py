@@ -10,7 +10,7 @@ import pytest
 from small_runs import small_config
 
 from grok_sweep.config import LoggerConfig, LoggerKind, ModelConfig, RunConfig, SnapshotsConfig, flat, run_id
-from grok_sweep.run import run_one
+from grok_sweep.run import Hooks, run_one
 from grok_sweep.store import PlannedRun, State, SweepDir
 from grok_sweep.sweep import estimate as estimate_module
 from grok_sweep.sweep.claims import Claims
@@ -114,6 +114,14 @@ def test_what_is_measured_is_what_runs_take(tmp_path: Path, monkeypatch: pytest.
     assert after.seconds == pytest.approx(6 * sum(took) / 2)
     assert before.seconds / 8 == pytest.approx(after.seconds / 6, rel=2.0), "the same order"
     assert before.n_bytes / 8 == pytest.approx(after.n_bytes / 6, rel=0.3)
+
+
+def test_the_time_of_an_ensemble_is_no_runs_own(tmp_path: Path) -> None:
+    configs = seeds(3, n_steps=30)
+    plan = plan_of(tmp_path, configs)
+    for run, config in list(zip(plan.runs, configs, strict=True))[:2]:
+        run_one(config, plan.sweep.run(run.run_id).path, Hooks(noted={"ensemble": "ensembles/host-1.jsonl"}))
+    assert estimate(plan.sweep, plan.runs, plan.runs[2:], 1).sources.startswith("steps timed here, ")
 
 
 def test_what_is_half_done_costs_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

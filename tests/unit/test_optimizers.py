@@ -129,7 +129,7 @@ def one_step(rule: dict[str, Any], gradient: torch.Tensor, weights: torch.Tensor
     state = optimizers.start(config, weights)
     for _ in range(n_steps):
         hyper = optimizers.hyper_at(config, state.n_updates)
-        weights, state = optimizers.RULES[config.name](weights, gradient, state, hyper, None)
+        weights, state = optimizers.updated(config.name, weights, gradient, state, hyper)
     return weights
 
 

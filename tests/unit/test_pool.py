@@ -39,6 +39,7 @@ DEADLY = "deadly"
 def a_worker(
     sweep: str,
     run_ids: list[str],
+    n_workers: int,
     n_threads: int,
     retry_failed_before: float | None,
     failures_allowed: int | None,
@@ -74,6 +75,7 @@ def a_worker_that_cannot_start(*arguments: object) -> None:
 def a_patient_worker(
     sweep: str,
     run_ids: list[str],
+    n_workers: int,
     n_threads: int,
     retry_failed_before: float | None,
     failures_allowed: int | None,
@@ -279,7 +281,7 @@ def _tell_what_is_visible(sweep: str, writer: Connection) -> None:
         (os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.is_initialized())
     )
     reader, _ = multiprocessing.Pipe(duplex=False)
-    train_runs(sweep, [], 1, None, None, 0.0, "3", reader, f"{sweep}/log")
+    train_runs(sweep, [], 1, 1, None, None, 0.0, "3", reader, f"{sweep}/log")
 
 
 def test_threads_asked_for_in_the_environment_hold(monkeypatch: pytest.MonkeyPatch) -> None:

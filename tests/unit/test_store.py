@@ -408,7 +408,7 @@ def test_files_bear_the_names_of_the_contract(tmp_path: Path):
         "checkpoint.safetensors", "final_keys.jsonl", "measured.jsonl", "snapshots", "wandb", "cancel.json",
     }  # fmt: skip
     assert {value.name for value in vars(sweep).values()} - {tmp_path.name} == {
-        "plan.jsonl", "sweep.json", "provenance", "cancel.json", "claims", "workers", "code", "submitit",
+        "plan.jsonl", "sweep.json", "provenance", "cancel.json", "claims", "workers", "ensembles", "code", "submitit",
         "jobs.jsonl", "runs.parquet", "metrics.parquet",
     }  # fmt: skip
 

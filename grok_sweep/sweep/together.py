@@ -1,0 +1,180 @@
+"""Runs that one worker trains in lock step: each with its own folder, claim, rows, checkpoints and end.
+
+Whoever looks at a run's folder sees what it has alone. A run that ends, fails, diverges, is cancelled or lost to
+another worker leaves; the others go on. Who was together when stands in ensembles/<worker>.jsonl.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grok_sweep.ensemble import Alone, Ensemble, in_step
+from grok_sweep.run import TICK_S, Attempt, Waiting
+from grok_sweep.store import append_line
+from grok_sweep.train import TrainState
+
+FILL_EVERY_S = 30.0
+"""Freed places are filled so often, or once half of them are free: it means to lay the pairs of all anew."""
+
+
+class Member:
+    """A run that this process holds.
+
+    Args:
+        ended: called once, when it has ended by itself (None) or by an error.
+
+    Attributes:
+        waiting: what it was sent last, and what it waits for.
+        is_to_leave: it writes its checkpoint when it sees the next state, and is interrupted.
+        conditions: what its numbers depend on beside what is its own, in order.
+    """
+
+    waiting: Waiting
+
+    def __init__(self, run_id: str, ended: Callable[[BaseException | None], None]) -> None:
+        self.run_id, self._ended = run_id, ended
+        self.is_to_leave = False
+        self.conditions: list[dict[str, Any]] = []
+
+    def begin(self, attempt: Attempt) -> bool:
+        """False where it had nothing left to do, or failed."""
+        self._attempt = attempt
+        return self._goes_on(lambda: next(attempt))
+
+    def see(self, state: TrainState) -> bool:
+        """Whether it goes on from this state."""
+        return self._goes_on(lambda: self._attempt.send(state))
+
+    def fail(self, error: BaseException) -> None:
+        """What was raised as it was trained is its own to hear."""
+        self._goes_on(lambda: self._attempt.throw(error))
+
+    def abandon(self) -> None:
+        """Let go of its files and its claim, without another word: it goes on from its checkpoint."""
+        self._attempt.close()
+        with suppress(OSError):
+            self._ended(None)
+
+    def _goes_on(self, act: Callable[[], Waiting]) -> bool:
+        try:
+            self.waiting = act()
+        except StopIteration:
+            self._ended(None)
+        except Exception as error:
+            self._ended(error)
+        else:
+            return True
+        return False
+
+
+class Together:
+    """The runs of one key that one worker trains at a time.
+
+    Args:
+        size: so many at most; less once memory has run out.
+        more: up to so many further runs, begun.
+        stop: asked between looks; True: every run is shown its state, and leaves by its own hooks.
+        file: who was together when, a line each time that changes.
+    """
+
+    def __init__(self, size: int, more: Callable[[int], list[Member]], stop: Callable[[], bool], file: Path) -> None:
+        self.size = size
+        self._more, self._stop, self._file = more, stop, file
+        self._filled: float | None = None
+        self._came = 0
+        self._ensemble: Ensemble | Alone | None = None
+
+    def train(self, first: Member) -> None:
+        """Until it, and those that came to it, have ended or left."""
+        members = [first]
+        try:
+            while members:
+                if self._is_to_be_filled(len(members)):
+                    came = self._more(self.size - len(members))
+                    members += came
+                    self._filled, self._came = time.monotonic(), len(came)
+                try:
+                    self._stretch(members)
+                except torch.OutOfMemoryError as error:
+                    self._with_fewer(members, error)
+        except BaseException:
+            for member in members:
+                member.abandon()
+            raise
+
+    def _is_to_be_filled(self, n: int) -> bool:
+        if n >= self.size or self._stop():
+            return False
+        if self._filled is None:
+            return True
+        is_pressing = n <= self.size // 2 and self._came > 0
+        return time.monotonic() - self._filled >= (TICK_S if is_pressing else FILL_EVERY_S)
+
+    def _stretch(self, members: list[Member]) -> None:
+        """Train until somebody left, or places are to be filled; who left is no longer in the list."""
+        self._ensemble = None
+        members.sort(key=lambda member: -len(member.waiting.fixed.batch.labels))
+        ensemble = in_step([m.waiting.fixed for m in members], [m.waiting.state for m in members])
+        self._note(members, ensemble)
+        self._ensemble, began = ensemble, [member.waiting.state.step for member in members]
+        done, pace, ticked = 0, _Pace(), time.monotonic()
+        while True:
+            due = [member.waiting.step - step - done for member, step in zip(members, began, strict=True)]
+            n_steps = min(*due, pace.steps)
+            ensemble.train(n_steps)
+            done += n_steps
+            is_tick = self._stop() or time.monotonic() - ticked >= TICK_S
+            seen = [i for i, left in enumerate(due) if is_tick or left == n_steps]
+            gone = [i for i in seen if not members[i].see(ensemble.state(i))]
+            if is_tick:
+                ticked = time.monotonic()
+            if seen:
+                pace.looked(done)
+            if gone or (is_tick and self._is_to_be_filled(len(members))):
+                # All of them look: the next ensemble begins with the states that they have seen.
+                gone += [i for i in range(len(members)) if i not in seen and not members[i].see(ensemble.state(i))]
+                members[:] = [member for i, member in enumerate(members) if i not in gone]
+                return
+
+    def _note(self, members: Sequence[Member], ensemble: Ensemble | Alone) -> None:
+        """Write down who is together, and whether that is in their numbers."""
+        is_as_alone = ensemble.is_as_alone()
+        names = [member.run_id for member in members]
+        told = f"{len(names)} runs, {hashlib.sha256(' '.join(names).encode()).hexdigest()[:12]}"
+        for member in members:
+            member.conditions.append({} if is_as_alone else {"ensemble": told})
+        steps = {member.run_id: member.waiting.state.step for member in members}
+        append_line(self._file, {"at": time.time(), "ensemble": told, "is_as_alone": is_as_alone, "steps": steps})
+
+    def _with_fewer(self, members: list[Member], error: BaseException) -> None:
+        """Half of them leave, with a checkpoint, for later; one for which memory is too small by itself fails."""
+        if len(members) == 1:
+            members.pop().fail(error)
+            return
+        self.size = len(members) // 2
+        states = [self._ensemble.state(i) if self._ensemble else m.waiting.state for i, m in enumerate(members)]
+        for member in members[self.size :]:
+            member.is_to_leave = True
+        members[:] = [member for member, state in zip(members, states, strict=True) if member.see(state)]
+
+
+class _Pace:
+    """How many steps go by until the clock is to be looked at; by how many did since the last look."""
+
+    def __init__(self) -> None:
+        self.steps = 1
+        self._done, self._at = 0, time.monotonic()
+
+    def looked(self, done: int) -> None:
+        """All that was asked of the device is done by now."""
+        now = time.monotonic()
+        rate = (done - self._done) / max(now - self._at, 1e-6)
+        self.steps = max(1, int(rate * TICK_S / 2))
+        self._done, self._at = done, now
