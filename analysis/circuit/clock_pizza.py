@@ -83,7 +83,7 @@ def _read(
     k = torch.einsum("npd,hdk->nhpk", x, weights["W_K"])
     v = torch.einsum("npd,hdk->nhpk", x, weights["W_V"])
     scores = torch.einsum("nhpk,hk->nhp", k, q) / q.shape[-1] ** 0.5
-    pattern = mixed_attention(scores.softmax(-1), config.attention_rate)
+    pattern = mixed_attention(scores.softmax(-1), config.attention_rate, 1 - config.attention_rate)
     mid = equals + torch.einsum("nhp,nhpk,hkd->nd", pattern, v, weights["W_O"])
     post = activate(with_bias(mid @ weights["W_in"], weights.get("b_in")), config.activation)
     out = with_bias(mid + post @ weights["W_out"], weights.get("b_out"))

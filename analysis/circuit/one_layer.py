@@ -81,7 +81,8 @@ class OneLayer:
 
     def stream_learning(self, learned: Pattern) -> Stream:
         """resid_mid with this attention in place of the learned one, mixed as the network mixes its own."""
-        return self.stream(mixed_attention(learned, self.subject.network.config.attention_rate))
+        rate = self.subject.network.config.attention_rate
+        return self.stream(mixed_attention(learned, rate, 1 - rate))
 
     def _added(self, pattern: Pattern, written: Float[Tensor, "n_heads n_tokens d_model"]) -> Stream:
         """Sum over heads and tokens of pattern times written, as one weighted sum of rows a pair."""
