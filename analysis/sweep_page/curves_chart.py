@@ -140,13 +140,19 @@ def _panel(title: str, scale: str, names: Sequence[str], bands: alt.Scale, accur
 
 
 def _lone(values: alt.Chart) -> alt.Chart:
-    """Rows between two without a value, of which a line shows nothing."""
+    """Rows between two without a value, of which a line shows nothing.
+
+    Each curve's first row is kept too, without a size: of no rows at all Vega says aloud that they have no extent.
+    """
+    by: dict[str, Any] = {"groupby": ["run", "curve"], "sort": [alt.SortField("step")]}
     return (
-        values.transform_window(
-            groupby=["run", "curve"], sort=[alt.SortField("step")], before="lag(value)", after="lead(value)"
-        )
-        .transform_filter("isValid(datum.value) && !isValid(datum.before) && !isValid(datum.after)")
-        .mark_circle(size=16, clip=True)
+        values.transform_window(before="lag(value)", after="lead(value)", **by)
+        .transform_filter("isValid(datum.value)")
+        .transform_window(rank="row_number()", **by)
+        .transform_calculate(lone="!isValid(datum.before) && !isValid(datum.after)")
+        .transform_filter("datum.lone || datum.rank === 1")
+        .mark_circle(clip=True)
+        .encode(size=alt.condition("datum.lone", alt.value(16), alt.value(0)))
     )
 
 

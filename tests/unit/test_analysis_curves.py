@@ -118,7 +118,8 @@ def test_a_curve_of_the_page_breaks_where_undefined_and_a_lone_row_is_a_dot_in_i
         gini_W_E=[None, 0.5, None, 0.4, None, 0.4, 0.4],
     )
     found = svg(table, names)
-    dots = re.findall(r'aria-roledescription="circle"[^>]*fill="(#\w+)"', found)
+    circles = re.findall(r'aria-roledescription="circle"[^>]*? d="M([\d.]+)[^>]*fill="(#\w+)"', found)
+    dots = [colour for radius, colour in circles if float(radius) > 0]
     assert dots == ["#009E73", "#0072B2"], "step 2 alone: step 4 goes on to 6 over a row of losses"
     paths = dict(re.findall(r'aria-roledescription="line mark"[^>]*? d="([^"]*)"[^>]*stroke="(#\w+)"', found))
     moves = {colour: len(re.findall("M", path)) for path, colour in paths.items()}
