@@ -21,3 +21,11 @@ def pytest_xdist_auto_num_workers() -> int | None:
     """`-n auto`: one more than cores, for the tests of W&B mostly wait for its client."""
     asked = "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ
     return None if asked else (os.cpu_count() or 1) + 1
+
+
+LONGEST = "test_train.py"
+"""Its step through grokking takes minutes on one core: begun last, the other cores would wait for it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name != LONGEST)
