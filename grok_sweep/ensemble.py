@@ -19,6 +19,7 @@ from torch import Tensor
 
 from grok_sweep import optimizers, train
 from grok_sweep.config import RunConfig, flat
+from grok_sweep.models import build
 from grok_sweep.models.by_hand import TransformerByHand, scales_of
 from grok_sweep.models.pairs import lay
 from grok_sweep.models.parameters import Weights
@@ -55,10 +56,9 @@ def compatible_key(config: RunConfig) -> tuple[object, ...] | None:
     Alone are networks whose gradient is not written out (models/by_hand.py), compiled ones, batches drawn anew at
     each step, and code of the user's own, which may change its process from one run to the next.
     """
-    model = config.model
-    is_by_hand = model.architecture == "transformer" and model.n_layers == 1 and model.norm.name == "none"
+    model, is_whole = config.model, config.optimizer.batch_size is None
     is_own = any("." in name for name in (config.data.operation, *config.measures.names))
-    if not is_by_hand or is_own or model.dropout or config.compile or config.optimizer.batch_size is not None:
+    if not build.is_folded(model) or is_own or model.dropout or config.compile or not is_whole:
         return None
     settings = flat(config)
     return (*(settings[name] for name in AGREE), config.optimizer.momentum > 0)

@@ -56,7 +56,7 @@ def _list(subject: Subject) -> Iterator[tuple[str, str, str, Callable[[], Change
     if keys:
         yield from _of_logits(subject)
         yield from _of_neurons(subject, parts)
-    elif parts is not None and neurons.neurons(subject) is not None:
+    elif parts is not None and neurons.have_frequencies(subject):
         yield "neurons_fitted", "neurons above 85 % replaced by their fits", "neurons", lambda: _fitted(parts)
     if parts is not None:
         yield from _of_parts(parts)
@@ -151,7 +151,7 @@ def _of_neurons(
 ) -> Iterator[tuple[str, str, str, Callable[[], Changed | None]]]:
     if parts is None:
         return
-    if neurons.neurons(subject) is not None:
+    if neurons.have_frequencies(subject):
         yield "neurons_fitted", "neurons above 85 % replaced by their fits", "neurons", lambda: _fitted(parts)
         yield "neurons_all_fitted", "every neuron replaced by its fit", "neurons", lambda: _fitted(parts, -1.0)
     for k in subject.key_freqs:

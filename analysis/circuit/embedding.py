@@ -10,7 +10,7 @@ from torch import Tensor
 
 from analysis.circuit.subject import Subject
 from grok_sweep import fourier
-from grok_sweep.measures.blocks import by_frequency
+from grok_sweep.measures.blocks import frequency_norms
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ def embedding(subject: Subject) -> Embedding | None:
     rows = None if subject.group is None else subject.evaluation.group_embedding
     if rows is None:
         return None
-    energies = by_frequency(fourier.component_norms(rows).square()[:, None])[1:, 0]
-    if not bool(energies.sum() > 0):
+    norms = frequency_norms(rows)
+    if not bool(norms.sum() > 0):
         return None
-    shares = energies / energies.sum()
+    shares = norms.square() / norms.square().sum()
     circles = [Circle(k, float(shares[k - 1]), _roundness(rows, k)) for k in subject.key_freqs]
-    return Embedding(energies.sqrt().tolist(), circles, sum(c.share for c in circles) if circles else None)
+    return Embedding(norms.tolist(), circles, sum(c.share for c in circles) if circles else None)
 
 
 def _roundness(rows: Float[Tensor, "n d_model"], k: int) -> float:

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from analysis.circuit import directions, grid
 from analysis.circuit.subject import Subject
-from grok_sweep import fourier
-from grok_sweep.measures.blocks import CONSTANT, by_frequency
+from grok_sweep.measures.blocks import CONSTANT, frequency_norms
 from grok_sweep.measures.fit import W_L_residual
 
 
@@ -58,7 +57,7 @@ def neuron_logit_map(subject: Subject) -> NeuronLogitMap | None:
     W_L = None if subject.group is None else evaluation.group_neuron_logit_map
     if W_L is None:
         return None
-    norms = by_frequency(fourier.component_norms(W_L.T).square()[:, None])[1:, 0].sqrt().tolist()
+    norms = frequency_norms(W_L.T).tolist()
     keys = subject.key_freqs
     found = [direction for k in keys for direction in _directions(subject, W_L, k)]
     return NeuronLogitMap(norms, found, W_L_residual(evaluation, keys) if keys else None)

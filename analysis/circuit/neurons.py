@@ -15,6 +15,7 @@ from torch import Tensor
 from analysis.circuit import directions, grid
 from analysis.circuit.subject import Subject
 from grok_sweep.measures.neurons import LEAST_SHARE, frac_neurons_85, frac_neurons_85_weighted
+from grok_sweep.measures.table import measure
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,15 @@ class Neurons:
     best_share: list[float]
 
 
+def have_frequencies(subject: Subject) -> bool:
+    """Whether single frequencies explain its neurons: there are some, they do not square, and a group is known."""
+    return measure("frac_neurons_85").needs <= subject.evaluation.has
+
+
 def neurons(subject: Subject) -> Neurons | None:
     """None where no group is known, there are no neurons, or they square (no single frequency is theirs)."""
     evaluation = subject.evaluation
-    if not {"group", "unsquared neurons"} <= evaluation.has:
+    if not have_frequencies(subject):
         return None
     shares, best = evaluation.neuron_blocks.shares.max(0)
     total = evaluation.neuron_blocks.total

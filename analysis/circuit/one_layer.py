@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analysis.circuit.subject import Subject
-from grok_sweep.config import Norm
+from grok_sweep.models import build
 from grok_sweep.models.folded import Tokens, mixed_attention, tokens_of, unembedding
 from grok_sweep.models.network import activate, scaled, with_bias
 
@@ -130,8 +130,7 @@ class OneLayer:
 
 def one_layer(subject: Subject) -> OneLayer | None:
     """None for any other network: several layers, LayerNorm, no transformer."""
-    config = subject.network.config
-    if config.architecture != "transformer" or config.n_layers != 1 or config.norm is not Norm.none:
+    if not build.is_folded(subject.network.config):
         return None
     tokens = tokens_of(subject.weights, subject.task.p)
     return OneLayer(subject, tokens, torch.matmul(tokens.v, subject.weights["W_O"]))

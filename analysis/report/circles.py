@@ -11,6 +11,7 @@ import torch
 from analysis.report import spectra, style
 from analysis.report.blocks import Figure, Section, Text
 from analysis.report.words import listed
+from grok_sweep.measures.blocks import frequency_norms
 from grok_sweep.measures.evaluation import Evaluation
 
 TITLE = "Embeddings on their circles"
@@ -28,7 +29,7 @@ def section(evaluation: Evaluation, when: str, key_freqs: Sequence[int]) -> Sect
         return Section(
             TITLE, [Text("This network has no embedding: its operands go straight to the neurons.", quiet=True)]
         )
-    norms = spectra.frequency_norms(rows)
+    norms = frequency_norms(rows)
     order = norms.argsort(descending=True).tolist()
     shown = list(key_freqs)
     chosen = "the key frequencies"

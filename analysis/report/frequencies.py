@@ -14,6 +14,7 @@ from analysis.report.blocks import Block, Figure, Section, Table, Text
 from analysis.report.over_time import Band, Line, Rows
 from analysis.report.words import number
 from grok_sweep.groups import Group
+from grok_sweep.measures.blocks import frequency_norms
 from grok_sweep.measures.evaluation import Evaluation
 from grok_sweep.models.network import Network
 from grok_sweep.models.parameters import Weights
@@ -125,7 +126,7 @@ def _absent(rows_of: Mapping[str, Tensor]) -> list[str]:
 def norms_at(network: Network, weights: Weights, group: Group) -> dict[str, list[float]]:
     """Of each map the norm of every frequency."""
     found = spectra.rows_of(network, weights, group)
-    return {name: spectra.frequency_norms(rows).tolist() for name, rows in found.items()}
+    return {name: frequency_norms(rows).tolist() for name, rows in found.items()}
 
 
 def bars(rows_of: Mapping[str, Tensor], when: str, key_freqs: Sequence[int], order: str) -> Figure:

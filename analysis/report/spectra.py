@@ -39,11 +39,6 @@ def component_norms(rows: Float[Tensor, "n width"]) -> list[dict[str, Any]]:
     return [{"k": (i + 1) // 2, "wave": WAVES[(i + 1) % 2], "norm": norm} for i, norm in enumerate(norms) if i]
 
 
-def frequency_norms(rows: Float[Tensor, "n width"]) -> Float[Tensor, " n_freqs"]:
-    """Norm of each frequency 1..n//2, cosine and sine together: the root of the sum of their squares."""
-    return by_frequency(fourier.component_norms(rows).square()[:, None])[1:, 0].sqrt()
-
-
 def logit_spectrum(evaluation: Evaluation) -> Float[Tensor, "n_freqs_and_constant n_freqs_and_constant"]:
     """Share of the logits' variance over inputs at frequency i of a and j of b, from 0, the constant, to n//2.
 

@@ -65,6 +65,11 @@ def by_frequency(energies: Float[Tensor, "n width"]) -> Float[Tensor, "n_freqs_a
     return out.index_add_(0, fourier.row_frequency(n).to(energies.device), energies)
 
 
+def frequency_norms(rows: Float[Tensor, "n width"]) -> Float[Tensor, " n_freqs"]:
+    """Norm of each frequency 1..n//2, cosine and sine together: the root of the sum of their squares."""
+    return by_frequency(fourier.component_norms(rows).square()[:, None])[1:, 0].sqrt()
+
+
 def _sums(values: Float[Tensor, "n_pairs width"], grid: Int[Tensor, "n n"]) -> tuple[Tensor, ...]:
     """Sum of squares of each column; its sums by i, by j, by i+j and by j-i (mod n), each [n, width].
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from grok_sweep import fourier
-from grok_sweep.measures.blocks import by_frequency
+from grok_sweep.measures.blocks import by_frequency, frequency_norms
 from grok_sweep.measures.evaluation import Evaluation
 from grok_sweep.measures.neurons import neurons_85_k
 
@@ -38,7 +38,7 @@ def key_freqs_by_W_E(evaluation: Evaluation) -> list[int] | None:
     rows = evaluation.group_embedding
     if rows is None:
         return None
-    norms = by_frequency(fourier.component_norms(rows).square()[:, None])[1:, 0].sqrt()
+    norms = frequency_norms(rows)
     return _listed(norms > LEAST_NORM * norms.max())
 
 

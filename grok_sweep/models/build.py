@@ -27,8 +27,7 @@ def network(config: ModelConfig, p: int) -> Network:
     Raises ValueError where a dotted path names no subclass of Network, or one that cannot be made.
     """
     if config.architecture == "transformer":
-        is_fast = config.n_layers == 1 and config.norm is Norm.none
-        return (Transformer if is_fast else GeneralTransformer)(config, p)
+        return (Transformer if is_folded(config) else GeneralTransformer)(config, p)
     if config.architecture == "mlp":
         return MLP(config, p)
     if config.architecture == "quadratic":
@@ -40,6 +39,11 @@ def network(config: ModelConfig, p: int) -> Network:
             f"but is {own!r:.80}"
         )
     return _tried(f"model.architecture={config.architecture}", own, config, p)
+
+
+def is_folded(config: ModelConfig) -> bool:
+    """Whether the fast transformer computes it: one layer, no LayerNorm; the one whose gradient is written out."""
+    return config.architecture == "transformer" and config.n_layers == 1 and config.norm is Norm.none
 
 
 def by_hand(network: Network) -> TransformerByHand | None:

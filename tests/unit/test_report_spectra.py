@@ -10,6 +10,7 @@ from evaluations import TASKS, of_logits, of_neurons, random, task_of
 from torch import Tensor
 
 from analysis.report import neurons, spectra
+from grok_sweep.measures.blocks import frequency_norms
 from grok_sweep.measures.neurons import neurons_85_k
 from grok_sweep.tasks import Task
 
@@ -103,7 +104,7 @@ def test_norms_by_component_and_by_frequency():
     components = spectra.component_norms(rows)
     assert [(c["k"], c["wave"]) for c in components[:3]] == [(1, "cos"), (1, "sin"), (2, "cos")]
     assert [(c["k"], c["wave"]) for c in components[-2:]] == [(5, "sin"), (6, "cos")]
-    total = spectra.frequency_norms(rows)
+    total = frequency_norms(rows)
     assert total.argmax() == 4
     assert float(total[4]) == pytest.approx(float(rows.norm()), rel=1e-12)  # Parseval: all of it is there
     of_5 = [c["norm"] for c in components if c["k"] == 5]
@@ -111,7 +112,7 @@ def test_norms_by_component_and_by_frequency():
 
 
 def test_the_constant_is_no_frequency():
-    assert float(spectra.frequency_norms(torch.ones(9, 4)).abs().max()) == pytest.approx(0, abs=1e-12)
+    assert float(frequency_norms(torch.ones(9, 4)).abs().max()) == pytest.approx(0, abs=1e-12)
 
 
 # --- neurons ------------------------------------------------------------------------------------------------
