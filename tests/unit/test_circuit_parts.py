@@ -18,7 +18,7 @@ from analysis.circuit.markdown import markdown
 from analysis.circuit.one_layer import one_layer
 from analysis.circuit.paper import MAINLINE, beside
 from analysis.circuit.subject import Subject, subject
-from analysis.circuit.tables import sections
+from analysis.circuit.tables import doubts, headline, sections
 from analysis.circuit.text import text
 from analysis.circuit.values import values
 from analysis.report.blocks import Figure, Listing, Report, Section, Table, Text
@@ -251,6 +251,28 @@ def test_every_section_is_text_and_markdown():
     assert max(map(len, told.splitlines())) < 140
     for title in ("VERDICT", "ABLATIONS", "KEY FREQUENCIES", "BETWEEN CLOCK AND PIZZA"):
         assert title in told.splitlines()
+
+
+def test_given_frequencies_are_not_said_to_stand_out():
+    network, weights = planted_circuits.exact(31, {3: 30.0, 5: 20.0})
+    made = subject(weights, task_of("add", 31), network, key_freqs=[5])
+    assert headline(take_apart(made, 3)) == (
+        "With the frequency 5, as given: they alone do not suffice, and without them the network still answers well. "
+        "The rule finds 3 and 5, and the gap is that of its own."
+    )
+
+
+def test_what_speaks_against_a_circuit_is_said():
+    network, weights = planted_circuits.exact(31, {3: 30.0, 5: 20.0})
+    found = take_apart(subject(weights, task_of("add", 31), network), 3)
+    assert found.neuron_logit_map is not None
+    assert list(doubts(found)) == []
+    wide = replace(found, neuron_logit_map=replace(found.neuron_logit_map, residual=0.41))
+    poor = replace(wide, logits=replace(found.logits, fve=0.33))
+    assert list(doubts(poor)) == [
+        "cos w_k(a+b-c) explains 33% of the logits' variance (the paper's 95 %)",
+        "41% of W_L's squared norm lie outside K (the paper's < .55 %)",
+    ]
 
 
 def test_markdown_keeps_words_words():
