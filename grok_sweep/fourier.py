@@ -8,11 +8,14 @@ Frequencies are k = 1..n//2 with w_k = 2πk/n. For even n the last one, n/2 (Nyq
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+
+CPU = torch.device("cpu")
 
 
 def frequencies(n: int) -> Int[Tensor, " n_freqs"]:
@@ -21,11 +24,13 @@ def frequencies(n: int) -> Int[Tensor, " n_freqs"]:
 
 
 @lru_cache(maxsize=8)
-def basis(n: int) -> Float[Tensor, "n n"]:
+def basis(n: int, device: torch.device = CPU) -> Float[Tensor, "n n"]:
     """Orthonormal rows: the constant, then cos w_k x and sin w_k x for k = 1, 2, …
 
     Row 2k-1 is the cosine of frequency k, row 2k its sine; for even n the last row is (-1)^x.
     """
+    if device != CPU:
+        return basis(n).to(device)
     x = torch.arange(n, dtype=torch.float64)
     rows = [torch.full((n,), 1 / math.sqrt(n), dtype=torch.float64)]
     for k in range(1, n // 2 + 1):
@@ -43,9 +48,23 @@ def row_frequency(n: int) -> Int[Tensor, " n"]:
     return (torch.arange(n) + 1) // 2
 
 
+def mask_of(freqs: Iterable[int], n: int) -> Bool[Tensor, " n_freqs"]:
+    """True at these frequencies, of 1..n//2."""
+    mask = torch.zeros(n // 2, dtype=torch.bool)
+    for k in freqs:
+        assert 1 <= k <= n // 2, f"frequency {k} is not in 1..{n // 2}"
+        mask[k - 1] = True
+    return mask
+
+
+def by_row(of_k: Shaped[Tensor, " n_freqs"], n: int) -> Shaped[Tensor, " n"]:
+    """A value of each frequency for each row of `basis(n)`; 0 for the constant."""
+    return torch.cat([torch.zeros_like(of_k[:1]), of_k.repeat_interleave(2)])[:n]
+
+
 def component_norms(x: Float[Tensor, "n width"]) -> Float[Tensor, " n"]:
     """Norm of each Fourier component of x along its first axis, over the other axis, in float64."""
-    return (basis(x.shape[0]).to(x.device) @ x.double()).norm(dim=1)
+    return (basis(x.shape[0], x.device) @ x.double()).norm(dim=1)
 
 
 def sum_coefficients(by_sum: Float[Tensor, "n classes"]) -> Float[Tensor, "n classes"]:
@@ -58,17 +77,28 @@ def sum_coefficients(by_sum: Float[Tensor, "n classes"]) -> Float[Tensor, "n cla
         by_sum: sum of T over the n pairs with a + b = s (mod n), for every s.
     """
     n = by_sum.shape[0]
-    return basis(n).to(by_sum.device) @ by_sum / math.sqrt(n)
+    return basis(n, by_sum.device) @ by_sum / math.sqrt(n)
 
 
-def sum_waves(coefficients: Float[Tensor, "n classes"], k: int) -> Float[Tensor, "n classes"]:
-    """P_k T as a function of s = a + b and the class: what T holds along the directions of frequency k.
+def sum_waves(
+    coefficients: Float[Tensor, "n classes"], is_key: Bool[Tensor, " n_freqs"]
+) -> Float[Tensor, "n classes"]:
+    """P_K T as a function of s = a + b and the class: what T holds along the directions of the frequencies in K.
 
     Args:
         coefficients: from `sum_coefficients`.
-        k: frequency in 1..n//2.
+        is_key: of the frequencies 1..n//2, those in K.
     """
     n = coefficients.shape[0]
-    assert 1 <= k <= n // 2, f"frequency {k} is not in 1..{n // 2}"
-    rows = slice(2 * k - 1, min(2 * k + 1, n))
-    return basis(n).to(coefficients.device)[rows].T @ coefficients[rows] / math.sqrt(n)
+    return basis(n, coefficients.device).T @ (by_row(is_key, n)[:, None] * coefficients) / math.sqrt(n)
+
+
+def sum_waves_of_each(coefficients: Float[Tensor, "n classes"]) -> Float[Tensor, "n_freqs n classes"]:
+    """The same for each frequency by itself."""
+    n = coefficients.shape[0]
+    # Two rows a frequency; for even n the last one has no sine.
+    rows, of_rows = (
+        torch.nn.functional.pad(t[1:], (0, 0, 0, 1 - n % 2)).unflatten(0, (-1, 2))
+        for t in (basis(n, coefficients.device), coefficients)
+    )
+    return rows.mT @ of_rows / math.sqrt(n)

@@ -17,10 +17,9 @@ from grok_sweep import train
 from grok_sweep.config import RunConfig, flat, identity_of, require_valid, resolved, run_id_of
 from grok_sweep.loggers import open_mirror
 from grok_sweep.measures import table
-from grok_sweep.measures.evaluation import evaluate
-from grok_sweep.measures.rows import measured, row
+from grok_sweep.measures.many import Ready
+from grok_sweep.measures.rows import Row, Wanted
 from grok_sweep.measures.schedule import Schedule, schedule, stop_step
-from grok_sweep.models.parameters import unflatten
 from grok_sweep.own import own_problems
 from grok_sweep.provenance import add_attempt, environment
 from grok_sweep.recorder import Recorder
@@ -81,14 +80,24 @@ class Waiting:
 
     Attributes:
         state: the last one that it has seen.
+        row: what a row of that state is to be made of; None where none is due, or it cannot be measured with others.
     """
 
     fixed: train.Setup
     state: TrainState
     step: int
+    row: Wanted | None = None
 
 
-Attempt = Generator[Waiting, TrainState, State]
+@dataclass(frozen=True)
+class Seen:
+    """A state, with its row where whoever trains has measured it already."""
+
+    state: TrainState
+    ready: Ready | None = None
+
+
+Attempt = Generator[Waiting, Seen, State]
 """A run that somebody trains: it says what it waits for, is sent states, and ends with how it ended."""
 
 
@@ -112,10 +121,10 @@ def run_one(config: RunConfig, path: str | Path, hooks: Hooks | None = None) -> 
         return ended.value
 
 
-def _or_thrown_into(run: Attempt, states: Iterator[TrainState]) -> TrainState:
+def _or_thrown_into(run: Attempt, states: Iterator[TrainState]) -> Seen:
     """The next state; what is raised on the way is the run's to hear, which lets go of its files."""
     try:
-        return next(states)
+        return Seen(next(states))
     except BaseException as error:
         run.throw(error)
         raise
@@ -198,6 +207,10 @@ class _Run:
     ticked: float = field(default_factory=time.monotonic)
 
     @cached_property
+    def wanted(self) -> Wanted:
+        return Wanted.of(self.config, self.task, self.fixed)
+
+    @cached_property
     def looks(self) -> list[int]:
         """Steps whose states are to be seen, but for the last."""
         return sorted(self.rows_at.full | self.rows_at.losses_only | self.snapshots_at)
@@ -213,9 +226,9 @@ class _Run:
         return frozenset(round(i * self.config.n_steps / n) for i in range(n + 1)) if n else frozenset()
 
 
-def _follow(run: _Run, state: TrainState) -> Generator[Waiting, TrainState, Outcome]:
+def _follow(run: _Run, state: TrainState) -> Generator[Waiting, Seen, Outcome]:
     """From `state` on: rows where they are due, checkpoints by the clock, until done, diverged or stopped."""
-    last_step = _last_step(run)
+    last_step, ready = _last_step(run), None
     while True:
         if state.objective is not None and not math.isfinite(state.objective):
             # The objective was taken before the update: the network of the step before is the broken one.
@@ -223,7 +236,7 @@ def _follow(run: _Run, state: TrainState) -> Generator[Waiting, TrainState, Outc
         if state.step in run.snapshots_at:
             run.recorder.snapshot(state)
         if (state.step in run.rows_at or state.step == last_step) and state.step > run.recorder.last_step:
-            _log_row(run, state, last_step)
+            _log_row(run, state, last_step, ready)
             last_step = _last_step(run)
         if state.step >= last_step:
             run.recorder.checkpoint(state)
@@ -234,7 +247,14 @@ def _follow(run: _Run, state: TrainState) -> Generator[Waiting, TrainState, Outc
             return Outcome(State.interrupted, state.step)
         if time.monotonic() - run.ticked >= TICK_S:
             _tick(run, state, last_step)
-        state = yield Waiting(run.fixed, state, run.next_look(state.step, last_step))
+        seen = yield _waiting(run, state, last_step)
+        state, ready = seen.state, seen.ready
+
+
+def _waiting(run: _Run, state: TrainState, last_step: int) -> Waiting:
+    step = run.next_look(state.step, last_step)
+    has_row = step in run.rows_at or step == last_step
+    return Waiting(run.fixed, state, step, run.wanted if has_row else None)
 
 
 def _last_step(run: _Run) -> int:
@@ -242,17 +262,16 @@ def _last_step(run: _Run) -> int:
     return run.config.n_steps if stopped is None else min(stopped, run.config.n_steps)
 
 
-def _log_row(run: _Run, state: TrainState, last_step: int) -> None:
-    """Measure this state and append its row; the final one holds everything."""
-    weights = unflatten(state.weights, run.fixed.shapes)
-    evaluation = evaluate(weights, run.task, run.fixed.network, run.fixed.loss_dtype)
-    values = row(state, evaluation, run.config.loss)
+def _log_row(run: _Run, state: TrainState, last_step: int, ready: Ready | None = None) -> None:
+    """Measure this state, if it is not yet, and append its row; the final one holds everything."""
+    found = ready or Row(state, run.wanted)
+    values = dict(found.always)
     fired = run.config.stop.test_loss is not None and stop_step([values], run.config.stop) == state.step
     is_final = state.step == last_step or fired
     if is_final or state.step in run.rows_at.full:
-        values |= measured(evaluation, run.config.measures.names, vectors=False)
+        values |= found.measured
     if is_final or state.step in run.rows_at.with_vectors:
-        values |= measured(evaluation, run.config.measures.names, vectors=True)
+        values |= found.vectors
     run.recorder.append(values)
 
 

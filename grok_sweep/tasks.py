@@ -17,8 +17,31 @@ from torch import Tensor
 from grok_sweep.config import DataConfig, Split, SplitBy
 from grok_sweep.dotted import told
 from grok_sweep.draws import generator
-from grok_sweep.groups import OUTSIDE, Group
+from grok_sweep.groups import OUTSIDE, Group, inverse
+from grok_sweep.lists import lists
 from grok_sweep.operations import Operation, operation
+
+
+@dataclass(frozen=True)
+class Residues:
+    """Row of the exponents 0..n-1: the first operand, the second and the answer that has each of them."""
+
+    a: Int[Tensor, " n"]
+    b: Int[Tensor, " n"]
+    c: Int[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class PairsBySum:
+    """Row s: some of the pairs whose exponents sum to s; short rows are filled up.
+
+    Attributes:
+        pairs: any one where the row is filled up.
+        is_pair: False there.
+    """
+
+    pairs: Int[Tensor, "n longest"]
+    is_pair: Bool[Tensor, "n longest"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +91,37 @@ class Task:
         """Train pairs with a wrong label."""
         return self.labels != self.answers
 
+    @property
+    def sets(self) -> dict[str, Bool[Tensor, " n_pairs"]]:
+        """train, test, all; of test, swap (the swapped pair is trained on), novel, and zero (an operand is not in the
+        group); of train, noisy (trained on a wrong label). Those that hold a pair."""
+        return {name: mask for name, mask in self._masks().items() if name in self.set_names}
+
+    @cached_property
+    def set_names(self) -> frozenset[str]:
+        return frozenset(name for name, mask in self._masks().items() if bool(mask.any()))
+
+    def _masks(self) -> dict[str, Bool[Tensor, " n_pairs"]]:
+        return {
+            "train": self.train_mask,
+            "test": self.test_mask,
+            "swap": self.swap_mask,
+            "novel": self.novel_mask,
+            "noisy": self.noisy_mask,
+            "zero": self.outside_mask & self.test_mask,
+            "all": torch.ones_like(self.outside_mask),
+        }
+
+    @property
+    def known_group(self) -> Group:
+        """The cyclic group. ValueError where none is known: a measure that needs it is not defined here."""
+        if self.group is None:
+            raise ValueError(
+                "this measure needs the cyclic group of the operation, and none is known: add and subtract have one, "
+                "multiply and divide mod a prime"
+            )
+        return self.group
+
     @cached_property
     def group_pairs(self) -> Int[Tensor, "n n"] | None:
         """The pair whose operands have the exponents (i, j); None where no group is known."""
@@ -83,11 +137,48 @@ class Task:
     @cached_property
     def outside_mask(self) -> Bool[Tensor, " n_pairs"]:
         """Pairs with an operand that is not in the group: those with a 0 in multiplication."""
-        mask = torch.ones_like(self.train_mask)
+        mask = torch.ones(self.n_pairs, dtype=torch.bool, device=self.a.device)
         if self.group_pairs is None:
             return ~mask
         mask[self.group_pairs.reshape(-1)] = False
         return mask
+
+    # --- by the sum of their exponents, where a group is known --------------------------------------------
+
+    @cached_property
+    def residues(self) -> Residues:
+        """Which residue stands where in the group's order."""
+        group = self.known_group
+        of_each = inverse(group.of_a, group.n), inverse(group.of_b, group.n), group.answers()
+        return Residues(*(residues.to(self.a.device) for residues in of_each))
+
+    @cached_property
+    def pairs_by_sum(self) -> Int[Tensor, "n n"]:
+        """Row s: the pairs whose operands' exponents sum to s (mod n), by the first one's exponent."""
+        n, grid = self.known_group.n, self.group_pairs
+        assert grid is not None
+        i = torch.arange(n, device=grid.device)
+        return grid[i[None, :], (i[:, None] - i[None, :]) % n]
+
+    @cached_property
+    def sum_of_pair(self) -> Int[Tensor, " n_pairs"]:
+        """Sum of the operands' exponents (mod n) of each pair; -1 outside the group."""
+        n = self.known_group.n
+        sums = torch.full((self.n_pairs,), -1, device=self.a.device)
+        sums[self.pairs_by_sum.reshape(-1)] = torch.arange(n, device=sums.device).repeat_interleave(n)
+        return sums
+
+    @cached_property
+    def trained_by_sum(self) -> PairsBySum:
+        """The train pairs in the group."""
+        return self.by_sum(self.train_mask)
+
+    def by_sum(self, mask: Bool[Tensor, " n_pairs"]) -> PairsBySum:
+        """The pairs in `mask` and in the group, by the sum of their exponents."""
+        pairs = (mask & ~self.outside_mask).nonzero()[:, 0]
+        listed = lists(self.sum_of_pair[pairs], self.known_group.n)
+        is_pair = listed.is_thing[..., 0].bool()
+        return PairsBySum(pairs[listed.things], is_pair)
 
     def to(self, device: torch.device | str) -> Task:
         """The same task with its tensors on `device`."""

@@ -185,7 +185,7 @@ def _losses(subject: Subject, evaluation: Evaluation, key_freqs: list[int]) -> t
     Restricted pair by pair: under another naming the answer is no function of a + b.
     """
     waves, sums, task = evaluation.sum_waves(key_freqs), evaluation.sum_of_pair, subject.task
-    excluded = evaluation.excluded_losses(waves[None], subject.sets[subject.trained])[0]
+    excluded = evaluation.excluded_losses(waves[None], evaluation.task.by_sum(subject.sets[subject.trained]))[0]
     seen = subject.sets[subject.unseen]
     kept = waves[sums[seen]] + evaluation.logits[sums >= 0].mean(0)
     restricted = torch.nn.functional.cross_entropy(kept, task.answers[seen])

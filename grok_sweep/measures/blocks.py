@@ -40,29 +40,30 @@ class Blocks:
         return torch.where(self.total == 0, 0.0, self.energies / self.total)
 
 
-def blocks(values: Float[Tensor, "n_pairs width"], grid: Int[Tensor, "n n"]) -> Blocks:
+def blocks(values: Float[Tensor, "n_pairs width"], grid: Int[Tensor, "n n"], at_once: bool = False) -> Blocks:
     """Energy of each column in the block of each frequency, in float64.
 
     Args:
         grid: the row of `values` that belongs to the exponents (i, j).
+        at_once: take the sums over all pairs in few steps, as suits a GPU and several networks at once.
     """
     n = len(grid)
-    squares, *sums = _sums(values, grid)
+    squares, *sums = (_sums_at_once if at_once else _sums)(values, grid)
     by_a, by_b, by_sum, by_difference = (
-        by_frequency((fourier.basis(n).to(values.device) @ table).square() / n) for table in sums
+        by_frequency((fourier.basis(n, values.device) @ table).square() / n) for table in sums
     )
     energies = by_a + by_b + by_sum + by_difference
-    if n % 2 == 0:
-        energies[-1] -= by_difference[-1]  # at Nyquist cos w(a+b) and cos w(a-b) are one direction
+    if n % 2 == 0:  # at Nyquist cos w(a+b) and cos w(a-b) are one direction
+        energies = torch.cat([energies[:-1], energies[-1:] - by_difference[-1:]])
     total = squares - by_a[0]
     return Blocks(energies[1:], torch.where(total <= CONSTANT * squares, 0.0, total))
 
 
 def by_frequency(energies: Float[Tensor, "n width"]) -> Float[Tensor, "n_freqs_and_constant width"]:
     """Rows of the Fourier basis summed over cosine and sine: the constant, then frequencies 1..n//2."""
-    n = len(energies)
-    out = torch.zeros(n // 2 + 1, energies.shape[1], dtype=energies.dtype, device=energies.device)
-    return out.index_add_(0, fourier.row_frequency(n).to(energies.device), energies)
+    even = 1 - len(energies) % 2
+    of_k = torch.nn.functional.pad(energies[1:], (0, 0, 0, even)).unflatten(0, (-1, 2)).sum(1)
+    return torch.cat([energies[:1], of_k])
 
 
 def frequency_norms(rows: Float[Tensor, "n width"]) -> Float[Tensor, " n_freqs"]:
@@ -87,3 +88,16 @@ def _sums(values: Float[Tensor, "n_pairs width"], grid: Int[Tensor, "n n"]) -> t
         by_difference[n - i : 2 * n - i].add_(rows)
         squares.addcmul_(rows, rows)
     return squares.sum(0), by_a, by_b, by_sum[:n] + by_sum[n:], by_difference[:n] + by_difference[n:]
+
+
+def _sums_at_once(values: Float[Tensor, "n_pairs width"], grid: Int[Tensor, "n n"]) -> tuple[Tensor, ...]:
+    """The same by gathers of all pairs: three times the memory of `values` in float64."""
+    n = len(grid)
+    i = torch.arange(n, device=values.device)
+    rows = values.index_select(0, grid.reshape(-1)).double()
+    of_sums, of_differences = (
+        rows.index_select(0, (i * n + others % n).reshape(-1)).unflatten(0, (n, n)).sum(1)
+        for others in (i[:, None] - i, i[:, None] + i)
+    )
+    by_pairs = rows.unflatten(0, (n, n))
+    return rows.square().sum(0), by_pairs.sum(1), by_pairs.sum(0), of_sums, of_differences

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from grok_sweep import fourier
 from grok_sweep.config import Activation
-from grok_sweep.groups import Group, inverse
-from grok_sweep.lists import lists
+from grok_sweep.groups import Group
 from grok_sweep.measures.blocks import Blocks, blocks
-from grok_sweep.measures.frequencies import KeyFrequencies, by_largest_gap
+from grok_sweep.measures.frequencies import Gap, KeyFrequencies, largest_gap
+from grok_sweep.measures.told import mean_over
 from grok_sweep.models.network import Activations, Network
 from grok_sweep.models.parameters import Weights
-from grok_sweep.tasks import Task
+from grok_sweep.tasks import PairsBySum, Task
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Evaluation:
         activations: of every pair, in the dtype of training.
         outputs: logits of every pair over all outputs ("=" included where it is one), float64.
         loss_dtype: dtype of the log-softmax of training.
+        at_once: sums are taken in few large steps, as suits a GPU and several networks at once.
     """
 
     weights: Weights
@@ -46,6 +47,7 @@ class Evaluation:
     activations: Activations
     outputs: Float[Tensor, "n_pairs d_vocab_out"]
     loss_dtype: torch.dtype = torch.float64
+    at_once: bool = False
 
     @cached_property
     def has(self) -> frozenset[str]:
@@ -65,12 +67,7 @@ class Evaluation:
     @property
     def group(self) -> Group:
         """The task's cyclic group. ValueError where none is known: a measure that needs it is not defined here."""
-        if self.task.group is None:
-            raise ValueError(
-                "this measure needs the cyclic group of the operation, and none is known: add and subtract have one, "
-                "multiply and divide mod a prime"
-            )
-        return self.task.group
+        return self.task.known_group
 
     @cached_property
     def logits(self) -> Float[Tensor, "n_pairs n_classes"]:
@@ -81,7 +78,7 @@ class Evaluation:
     def relative_logits(self) -> Float[Tensor, "n_pairs n_classes"]:
         """Logits minus that of the right answer, which itself stands at -inf: what the wrong answers gain."""
         labels = self.task.labels[:, None]
-        return (self.logits - self.logits.gather(1, labels)).scatter_(1, labels, -torch.inf)
+        return self.logits.scatter(1, labels, -torch.inf) - self.logits.gather(1, labels)
 
     @cached_property
     def pair_losses(self) -> Float[Tensor, " n_pairs"]:
@@ -106,11 +103,19 @@ class Evaluation:
     @cached_property
     def answer_losses(self) -> Float[Tensor, " n_pairs"]:
         """Cross-entropy of each pair by its true answer: `pair_losses` but for label noise."""
-        noisy = self.task.noisy_mask
-        if not bool(noisy.any()):
+        if "noisy" not in self.task.set_names:
             return self.pair_losses
-        true = torch.nn.functional.cross_entropy(self.logits[noisy], self.task.answers[noisy], reduction="none")
-        return self.pair_losses.masked_scatter(noisy, true)
+        true = torch.nn.functional.cross_entropy(self.logits, self.task.answers, reduction="none")
+        return torch.where(self.task.noisy_mask, true, self.pair_losses)
+
+    @cached_property
+    def output_losses(self) -> Float[Tensor, " n_pairs"]:
+        """Cross-entropy of each pair over all outputs: `pair_losses` and the odds of those that are no answers."""
+        others = self.outputs[:, self.task.p :]
+        if others.shape[1] == 0:
+            return self.pair_losses
+        relative = others - self.logits.gather(1, self.task.labels[:, None])
+        return torch.logaddexp(self.pair_losses, relative.logsumexp(1))
 
     @cached_property
     def neuron_logit_map(self) -> Float[Tensor, "d_mlp p"] | None:
@@ -129,26 +134,20 @@ class Evaluation:
 
     # --- in the order of the group ------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def pairs_by_sum(self) -> Int[Tensor, "n n"]:
         """Row s: the pairs whose operands' exponents sum to s (mod n), by the first one's exponent."""
-        n, grid = self.group.n, self.task.group_pairs
-        assert grid is not None
-        i = torch.arange(n, device=grid.device)
-        return grid[i[None, :], (i[:, None] - i[None, :]) % n]
+        return self.task.pairs_by_sum
 
-    @cached_property
+    @property
     def sum_of_pair(self) -> Int[Tensor, " n_pairs"]:
         """Sum of the operands' exponents (mod n) of each pair; -1 outside the group."""
-        n = self.group.n
-        sums = torch.full((self.task.n_pairs,), -1, device=self.pairs_by_sum.device)
-        sums[self.pairs_by_sum.reshape(-1)] = torch.arange(n, device=sums.device).repeat_interleave(n)
-        return sums
+        return self.task.sum_of_pair
 
-    @cached_property
+    @property
     def answer_of_sum(self) -> Int[Tensor, " n"]:
         """The answer whose exponent is s."""
-        return self.group.answers().to(self.logits.device)
+        return self.task.residues.c
 
     @cached_property
     def group_logits(self) -> Float[Tensor, "n_group_pairs n"]:
@@ -162,7 +161,7 @@ class Evaluation:
     def logits_by_sum(self) -> Float[Tensor, "n n n"]:
         """Logits of the group's pairs by the sum of their exponents, over the group's answers by theirs."""
         n = self.group.n
-        rows = self.logits.index_select(0, self.pairs_by_sum.reshape(-1)).view(n, n, -1)
+        rows = self.logits.index_select(0, self.pairs_by_sum.reshape(-1)).unflatten(0, (n, n))
         is_in_order = torch.equal(self.group.of_c, torch.arange(self.task.p))
         return rows if is_in_order else rows[:, :, self.answer_of_sum]
 
@@ -170,7 +169,7 @@ class Evaluation:
     def group_embedding(self) -> Float[Tensor, "n d_model"] | None:
         """Rows of the embedding in the order of the first operand's exponents; None where the network has none."""
         rows = self.network.embedding(self.weights)
-        return None if rows is None else rows[inverse(self.group.of_a, self.group.n).to(rows.device)]
+        return None if rows is None else rows[self.task.residues.a]
 
     @cached_property
     def group_neuron_logit_map(self) -> Float[Tensor, "d_mlp n"] | None:
@@ -181,11 +180,8 @@ class Evaluation:
     @cached_property
     def group_input_maps(self) -> dict[str, Float[Tensor, "n d_mlp"]]:
         """What each operand adds to each neuron, rows in the order of that operand's exponents; in_a, in_b."""
-        exponents = {"in_a": self.group.of_a, "in_b": self.group.of_b}
-        return {
-            name: rows[inverse(exponents[name], self.group.n).to(rows.device)]
-            for name, rows in self.network.input_maps(self.weights).items()
-        }
+        residues = {"in_a": self.task.residues.a, "in_b": self.task.residues.b}
+        return {name: rows[residues[name]] for name, rows in self.network.input_maps(self.weights).items()}
 
     @cached_property
     def neuron_blocks(self) -> Blocks:
@@ -193,26 +189,29 @@ class Evaluation:
         mlp_post, grid = self.activations.mlp_post, self.task.group_pairs
         assert mlp_post is not None, "a measure of neurons names them in its needs"
         assert grid is not None, "a measure of the group names it in its needs"
-        return blocks(mlp_post, grid)
+        return blocks(mlp_post, grid, self.at_once or mlp_post.is_cuda)
 
     @cached_property
     def sum_coefficients(self) -> Float[Tensor, "n n_classes"]:
         """Inner products of the logits over the group's pairs with the unit sum directions; row 0 is the constant."""
-        n, n_classes = self.group.n, self.task.p
-        by_sum = self.logits.index_select(0, self.pairs_by_sum.reshape(-1)).view(n, -1, n_classes).sum(1)
+        n = self.group.n
+        by_sum = self.logits.index_select(0, self.pairs_by_sum.reshape(-1)).unflatten(0, (n, n)).sum(1)
         return fourier.sum_coefficients(by_sum)
+
+    def chosen(self, key_freqs: list[int] | None) -> Bool[Tensor, " n_freqs"]:
+        """These frequencies as a mask; None: this network's own key frequencies."""
+        if not key_freqs:
+            return self.gap.is_key
+        return fourier.mask_of(key_freqs, self.group.n).to(self.logits.device)
 
     def sum_waves(self, key_freqs: list[int]) -> Float[Tensor, "n n_classes"]:
         """P_K L: what the logits hold along the directions of `key_freqs`, as a table over (a + b, class)."""
-        waves = torch.zeros_like(self.sum_coefficients)
-        for k in key_freqs:
-            waves += fourier.sum_waves(self.sum_coefficients, k)
-        return waves
+        return fourier.sum_waves(self.sum_coefficients, self.chosen(key_freqs))
 
     def excluded_losses(
-        self, removed: Float[Tensor, "n_sets n n_classes"], mask: Bool[Tensor, " n_pairs"]
+        self, removed: Float[Tensor, "n_sets n n_classes"], pairs: PairsBySum
     ) -> Float[Tensor, " n_sets"]:
-        """Mean loss over the group's pairs in `mask` after taking each table of `removed` off the logits.
+        """Mean loss over these pairs after taking each table of `removed` off the logits.
 
         Removing D changes the odds of class c against the label y by exp(D[s, y] - D[s, c]), and s is shared by n
         pairs. So the sum over classes is, for each s, a product of the pairs' odds with exp(-D[s]): one exponential a
@@ -220,26 +219,28 @@ class Evaluation:
         """
         largest = -removed.amin(-1, keepdim=True)
         factors = (-removed - largest).exp_().permute(1, 2, 0)
-        pairs = (mask & ~self.task.outside_mask).nonzero()[:, 0]
-        s, labels = self.sum_of_pair[pairs], self.task.labels[pairs]
-        by_sum = lists(s, removed.shape[1])
-        odds = self.wrong_odds.index_select(0, pairs)
-        totals = by_sum.put_back(torch.bmm(by_sum.taken(odds), factors))
-        shift = (removed[:, s, labels] + largest[:, s, 0]).T
-        logs = totals.log() + (self.margin[pairs, None] + shift)
-        return torch.logaddexp(logs, torch.zeros_like(logs)).mean(0)
+        odds = self.wrong_odds.index_select(0, pairs.pairs.flatten()).unflatten(0, pairs.pairs.shape)
+        labels = self.task.labels[pairs.pairs].expand(len(removed), -1, -1)
+        shift = (removed.gather(2, labels) + largest).permute(1, 2, 0)
+        logs = torch.bmm(odds, factors).log_().add_(self.margin[pairs.pairs][..., None]).add_(shift)
+        losses = torch.logaddexp(logs, torch.zeros_like(logs))
+        return torch.where(pairs.is_pair[..., None], losses, 0).sum((0, 1)) / pairs.is_pair.sum()
 
     @cached_property
     def excluded_loss_k(self) -> Float[Tensor, " n_freqs"]:
         """Train loss after removing one frequency, for every k = 1..n//2; over the group's pairs."""
-        waves = [fourier.sum_waves(self.sum_coefficients, int(k)) for k in fourier.frequencies(self.group.n)]
-        return self.excluded_losses(torch.stack(waves), self.task.train_mask)
+        return self.excluded_losses(fourier.sum_waves_of_each(self.sum_coefficients), self.task.trained_by_sum)
+
+    @cached_property
+    def gap(self) -> Gap:
+        """The largest gap in what it costs to remove a frequency."""
+        trained = self.task.train_mask & ~self.task.outside_mask
+        return largest_gap(self.excluded_loss_k - mean_over(trained, self.pair_losses))
 
     @cached_property
     def key_freqs(self) -> KeyFrequencies:
         """This network's own key frequencies, by the largest gap."""
-        trained = self.task.train_mask & ~self.task.outside_mask
-        return by_largest_gap(self.excluded_loss_k - self.pair_losses[trained].mean())
+        return self.gap.told()
 
 
 def evaluate(weights: Weights, task: Task, network: Network, loss_dtype: torch.dtype = torch.float64) -> Evaluation:

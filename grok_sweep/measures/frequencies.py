@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from itertools import pairwise
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 LEAST_GAP = 1.5
@@ -26,7 +25,30 @@ class KeyFrequencies:
     above: list[int] = field(default_factory=list)
 
 
-def by_largest_gap(delta: Float[Tensor, " n_freqs"]) -> KeyFrequencies:
+@dataclass(frozen=True)
+class Gap:
+    """The largest gap, as tensors.
+
+    Attributes:
+        is_above: frequencies above it; none where no gap is defined.
+        gap: in decades; 0 where none is defined.
+    """
+
+    is_above: Bool[Tensor, " n_freqs"]
+    gap: Float[Tensor, ""]
+
+    @property
+    def is_key(self) -> Bool[Tensor, " n_freqs"]:
+        """The key frequencies: none where the gap is below LEAST_GAP."""
+        return self.is_above & (self.gap >= LEAST_GAP)
+
+    def told(self) -> KeyFrequencies:
+        *above, gap = torch.cat([self.is_above.double(), self.gap[None]]).tolist()
+        freqs = [k for k, is_above in enumerate(above, 1) if is_above]
+        return KeyFrequencies(freqs if gap >= LEAST_GAP else None, gap, freqs)
+
+
+def largest_gap(delta: Float[Tensor, " n_freqs"]) -> Gap:
     """All frequencies above the largest gap in log10 delta.
 
     delta_k is the train loss that removing frequency k costs. Where removing one *lowers* the loss, by at most
@@ -36,19 +58,22 @@ def by_largest_gap(delta: Float[Tensor, " n_freqs"]) -> KeyFrequencies:
     Args:
         delta: excluded_k - train_loss (nats), for k = 1, 2, …
     """
-    values = delta.tolist()
-    if not all(math.isfinite(value) for value in values) or len(values) < 2:
-        return KeyFrequencies(None, 0.0)
-    noise = max(-min(values), 0.0)
-    floor = max(noise, min((value for value in values if value > 0), default=0.0))
-    if floor == 0.0:
-        return KeyFrequencies(None, 0.0)
-    order = sorted(range(len(values)), key=lambda i: -values[i])
-    logs = [math.log10(max(values[i], floor)) for i in order]
-    gaps = [above - below for above, below in pairwise(logs)]
-    largest = max(range(len(gaps)), key=lambda i: gaps[i])
-    above = sorted(i + 1 for i in order[: largest + 1])
-    return KeyFrequencies(above if gaps[largest] >= LEAST_GAP else None, gaps[largest], above)
+    if len(delta) < 2:
+        return Gap(torch.zeros_like(delta, dtype=torch.bool), delta.new_zeros(()))
+    noise = (-delta.amin()).clamp(min=0)
+    least = torch.where(delta > 0, delta, torch.inf).amin()
+    floor = torch.maximum(noise, torch.where(least.isinf(), 0.0, least))
+    is_defined = delta.isfinite().all() & (floor > 0)
+    values, order = delta.sort(descending=True, stable=True)
+    gaps = -torch.maximum(values, floor).log10().diff()
+    rank = order.argsort()
+    is_above = (rank <= gaps.argmax()) & is_defined
+    return Gap(is_above, torch.where(is_defined, gaps.amax(), 0.0))
+
+
+def by_largest_gap(delta: Float[Tensor, " n_freqs"]) -> KeyFrequencies:
+    """The same as numbers of Python."""
+    return largest_gap(delta).told()
 
 
 WITHOUT_WEAKEST, WITH_NEXT = "without_weakest", "with_next"

@@ -8,9 +8,11 @@ from torch import Tensor
 from grok_sweep import fourier
 from grok_sweep.measures.blocks import by_frequency
 from grok_sweep.measures.evaluation import Evaluation
+from grok_sweep.measures.told import by_name_or_none, mean_over, told_as
 
 
-def ipr(evaluation: Evaluation) -> dict[str, float | None]:
+@told_as(by_name_or_none)
+def ipr(evaluation: Evaluation) -> dict[str, Tensor]:
     """Inverse participation ratio, mean over neurons: 1 where each holds a single frequency, 1/m where m equally.
 
     sum_k A_k^4 / (sum_k A_k^2)^2, A_k^2 the energy of frequency k, cosine and sine together; the constant (k = 0) is
@@ -27,10 +29,8 @@ def ipr(evaluation: Evaluation) -> dict[str, float | None]:
     return {name: mean_ratio(columns) for name, columns in maps.items()}
 
 
-def mean_ratio(columns: Float[Tensor, "n width"]) -> float | None:
-    """Mean of the columns' ratios, those of zero left out."""
-    energies = by_frequency((fourier.basis(len(columns)).to(columns.device) @ columns.double()).square())
-    energies = energies[:, energies.sum(0) != 0]
-    if energies.shape[1] == 0:
-        return None
-    return float((energies.square().sum(0) / energies.sum(0).square()).mean())
+def mean_ratio(columns: Float[Tensor, "n width"]) -> Float[Tensor, ""]:
+    """Mean of the columns' ratios, those of zero left out; no number where all are."""
+    energies = by_frequency((fourier.basis(len(columns), columns.device) @ columns.double()).square())
+    total = energies.sum(0)
+    return mean_over(total != 0, energies.square().sum(0) / total.square())

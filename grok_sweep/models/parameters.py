@@ -24,10 +24,12 @@ def n_parameters(shapes: Shapes) -> int:
     return sum(math.prod(shape) for shape in shapes.values())
 
 
-def unflatten(vector: Float[Tensor, " n_parameters"], shapes: Shapes) -> Weights:
-    """Views of `vector` under their names."""
-    parts = vector.split([math.prod(shape) for shape in shapes.values()])
-    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+def unflatten(vector: Float[Tensor, "*members n_parameters"], shapes: Shapes) -> Weights:
+    """Views of `vector` under their names; of several networks' vectors, with the networks' axis first."""
+    parts = vector.split([math.prod(shape) for shape in shapes.values()], -1)
+    return {
+        name: part.view(part.shape[:-1] + shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }
 
 
 def flatten(weights: Mapping[str, Tensor], shapes: Shapes) -> Float[Tensor, " n_parameters"]:

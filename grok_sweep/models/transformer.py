@@ -63,6 +63,24 @@ class Transformer(Network):
             logits, mlp_pre, mlp_post, mixed.of(writes(weights, folded.tokens)), mixed.pattern.transpose(1, 2)
         )
 
+    def forward_of_many(
+        self, weights: Weights, a: Int[Tensor, " n_pairs"], b: Int[Tensor, " n_pairs"]
+    ) -> dict[str, Tensor]:
+        """Activations of several networks at once, but for resid_mid: their axis is the first of each weight and of
+        each activation."""
+        n_networks, n_pairs, rate = len(weights["W_E"]), len(a), self.config.attention_rate
+        network = torch.arange(n_networks, device=a.device).repeat_interleave(n_pairs)
+        at = places(a.repeat(n_networks), b.repeat(n_networks), self.p, self.config.n_heads, network)
+        folded = fold({name: w.contiguous() for name, w in weights.items()}, self.p, self.d_vocab_out)
+        mixed = mix(folded, at, rate, 1 - rate)
+        pre, past_neurons = (
+            part.unflatten(0, (n_networks, n_pairs)) for part in folded.parts(mixed.of(folded.rows.flatten(0, 1)))
+        )
+        post = activate(pre, self.config.activation)
+        logits = scaled(torch.baddbmm(past_neurons, post, folded.W_L), self.config)
+        pattern = mixed.pattern.transpose(1, 2).unflatten(0, (n_networks, n_pairs))
+        return {"logits": logits, "mlp_pre": pre, "mlp_post": post, "attn_pattern": pattern}
+
     def embedding(self, weights: Weights) -> Float[Tensor, "p d_model"] | None:
         return weights["W_E"][: self.p]
 

@@ -16,7 +16,7 @@ import torch
 from grok_sweep import train
 from grok_sweep.config import LoggerKind, RunConfig, flat, from_flat
 from grok_sweep.measures.evaluation import evaluate
-from grok_sweep.measures.frequencies import KeyFrequencies
+from grok_sweep.measures.frequencies import Gap
 from grok_sweep.measures.rows import measured, row
 from grok_sweep.measures.schedule import schedule
 from grok_sweep.models import build
@@ -249,9 +249,10 @@ def _time(config: RunConfig) -> Timed:
         values.update(row(state, evaluation, config.loss))
         if kind != "losses":
             if evaluation.task.group is not None:
-                # As a row is once there are key frequencies: dearer.
-                _ = evaluation.key_freqs
-                evaluation.__dict__["key_freqs"] = KeyFrequencies(list(range(1, min(6, task.p // 2 + 1))), 3.0)
+                # As a row is once there are key frequencies: longer.
+                gap = evaluation.gap
+                five = torch.arange(len(gap.is_above), device=gap.gap.device) < 5
+                evaluation.__dict__["gap"] = Gap(five, torch.full_like(gap.gap, 3.0))
             values.update(measured(evaluation, config.measures.names, vectors=False))
         if kind == "lists":
             lists.update(measured(evaluation, config.measures.names, vectors=True))

@@ -7,6 +7,7 @@ another worker leaves; the others go on. Who was together when stands in ensembl
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,12 +17,17 @@ from typing import Any
 import torch
 
 from grok_sweep.ensemble import Alone, Ensemble, in_step
-from grok_sweep.run import TICK_S, Attempt, Waiting
+from grok_sweep.measures.many import Ready, ready
+from grok_sweep.run import TICK_S, Attempt, Seen, Waiting
 from grok_sweep.store import append_line
 from grok_sweep.train import TrainState
 
 FILL_EVERY_S = 30.0
 """Freed places are filled so often, or once half of them are free: it means to lay the pairs of all anew."""
+
+MEASURED_AT_ONCE = ("cuda",)
+"""Devices on which the rows of an ensemble are measured at once. On a CPU it is faster for tiny networks alone, and
+has other bits."""
 
 
 class Member:
@@ -48,9 +54,14 @@ class Member:
         self._attempt = attempt
         return self._goes_on(lambda: next(attempt))
 
-    def see(self, state: TrainState) -> bool:
+    def see(self, seen: Seen) -> bool:
         """Whether it goes on from this state."""
-        return self._goes_on(lambda: self._attempt.send(state))
+        return self._goes_on(lambda: self._attempt.send(seen))
+
+    def wants_row(self, state: TrainState) -> bool:
+        """Whether it is one of those that it waits for."""
+        is_sound = state.objective is not None and math.isfinite(state.objective)
+        return self.waiting.row is not None and state.step == self.waiting.step and is_sound
 
     def fail(self, error: BaseException) -> None:
         """What was raised as it was trained is its own to hear."""
@@ -132,16 +143,27 @@ class Together:
             done += n_steps
             is_tick = self._stop() or time.monotonic() - ticked >= TICK_S
             seen = [i for i, left in enumerate(due) if is_tick or left == n_steps]
-            gone = [i for i in seen if not members[i].see(ensemble.state(i))]
+            rows = self._rows(members, ensemble, seen)
+            gone = [i for i in seen if not members[i].see(Seen(ensemble.state(i), rows.get(i)))]
             if is_tick:
                 ticked = time.monotonic()
             if seen:
                 pace.looked(done)
             if gone or (is_tick and self._is_to_be_filled(len(members))):
                 # All of them look: the next ensemble begins with the states that they have seen.
-                gone += [i for i in range(len(members)) if i not in seen and not members[i].see(ensemble.state(i))]
+                gone += [
+                    i for i in range(len(members)) if i not in seen and not members[i].see(Seen(ensemble.state(i)))
+                ]
                 members[:] = [member for i, member in enumerate(members) if i not in gone]
                 return
+
+    def _rows(self, members: Sequence[Member], ensemble: Ensemble | Alone, seen: Sequence[int]) -> dict[int, Ready]:
+        """The rows that are due in these members' states, where it pays to measure them at once."""
+        if members[0].waiting.state.weights.device.type not in MEASURED_AT_ONCE:
+            return {}
+        states = {i: ensemble.state(i) for i in seen}
+        due = {i: row for i in seen if (row := members[i].waiting.row) and members[i].wants_row(states[i])}
+        return dict(zip(due, ready([*due.values()], [states[i] for i in due]), strict=True)) if due else {}
 
     def _note(self, members: Sequence[Member], ensemble: Ensemble | Alone) -> None:
         """Write down who is together, and whether that is in their numbers."""
@@ -162,7 +184,7 @@ class Together:
         states = [self._ensemble.state(i) if self._ensemble else m.waiting.state for i, m in enumerate(members)]
         for member in members[self.size :]:
             member.is_to_leave = True
-        members[:] = [member for member, state in zip(members, states, strict=True) if member.see(state)]
+        members[:] = [member for member, state in zip(members, states, strict=True) if member.see(Seen(state))]
 
 
 class _Pace:

@@ -37,7 +37,7 @@ from grok_sweep.config import DataConfig, LoggerConfig, LoggerKind, MeasuresConf
 from grok_sweep.machine import keep_freed_memory  # noqa: E402
 from grok_sweep.measures.blocks import blocks  # noqa: E402
 from grok_sweep.measures.evaluation import Evaluation, evaluate  # noqa: E402
-from grok_sweep.measures.frequencies import KeyFrequencies  # noqa: E402
+from grok_sweep.measures.frequencies import Gap  # noqa: E402
 from grok_sweep.measures.rows import measured, row  # noqa: E402
 from grok_sweep.measures.schedule import schedule  # noqa: E402
 from grok_sweep.measures.table import MEASURES  # noqa: E402
@@ -156,8 +156,9 @@ class Rows:
 
     def keyed(self, evaluation: Evaluation) -> Evaluation:
         """With key frequencies, after the work of looking for its own."""
-        _ = evaluation.key_freqs
-        evaluation.__dict__["key_freqs"] = KeyFrequencies(FREQS, 3.0)
+        gap = evaluation.gap.gap
+        is_above = fourier.mask_of(FREQS, evaluation.group.n).to(gap.device)
+        evaluation.__dict__["gap"] = Gap(is_above, torch.full_like(gap, 3.0))
         return evaluation
 
     def losses(self) -> Evaluation:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_runs import assert_equal_runs, plan_of, small_config
 
-import grok_sweep.run as run_module
+import grok_sweep.measures.rows as rows_module
 from grok_sweep.config import (
     DataConfig,
     MeasuresConfig,
@@ -167,21 +167,21 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
 def test_a_failing_run_costs_itself_alone(tmp_path, monkeypatch):
     configs = [small_config(n_steps=20, model=ModelConfig(d_model=d)) for d in (8, 12, 16)]
     sweep, ids = plan_of(tmp_path, *configs)
-    measure = run_module.measured
+    measure = rows_module.measured
 
     def failing(evaluation, names, vectors):
         if evaluation.weights["W_E"].shape[1] == 12:
             raise RuntimeError("the disk is on fire")
         return measure(evaluation, names, vectors)
 
-    monkeypatch.setattr(run_module, "measured", failing)
+    monkeypatch.setattr(rows_module, "measured", failing)
     assert list(work(sweep.path, ids).values()) == [State.done, State.failed, State.done]
     failed = sweep.run(ids[1])
     assert failed.status()["error"] == "RuntimeError: the disk is on fire"
     log = failed.log_file.read_text()
     assert "Traceback" in log
     assert log.rstrip().endswith("RuntimeError: the disk is on fire")
-    monkeypatch.setattr(run_module, "measured", measure)
+    monkeypatch.setattr(rows_module, "measured", measure)
     assert work(sweep.path, ids)[ids[1]] is State.failed, "failed is left alone until asked"
     again = work(sweep.path, ids, retry_failed_before=math.inf)
     assert list(again.values()) == [State.done] * 3
@@ -291,7 +291,7 @@ def test_no_further_run_is_taken_once_enough_failed(tmp_path, monkeypatch):
         raise RuntimeError("no luck")
 
     sweep, ids = plan_of(tmp_path, *(small_config(n_steps=5, model=ModelConfig(d_model=d)) for d in (4, 8, 12, 16)))
-    monkeypatch.setattr(run_module, "measured", failing)
+    monkeypatch.setattr(rows_module, "measured", failing)
     states = list(work(sweep.path, ids, failures_allowed=2).values())
     assert states == [State.failed, State.failed, State.planned, State.planned]
     # What failed before this call does not count.

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from small_runs import assert_equal_runs, plan_of, small_config
 
@@ -116,6 +117,37 @@ def test_each_run_is_what_it_is_alone(tmp_path):
         assert (beside.run(run_id).summary() or {})["bitwise"] is True
 
 
+def test_rows_measured_at_once_are_those_of_each_alone_to_rounding(tmp_path, monkeypatch):
+    """As on a GPU: one measuring for all that have a row due."""
+    monkeypatch.setattr(together, "MEASURED_AT_ONCE", ("cpu",))
+    sizes: list[int] = []
+    ready = together.ready
+    monkeypatch.setattr(together, "ready", lambda wanted, states: sizes.append(len(wanted)) or ready(wanted, states))
+    alone, beside, ids = alone_and_together(tmp_path, MIXED[:4])
+    assert set(work(beside.path, ids).values()) == {State.done}
+    for run_id in ids:
+        ours, theirs = beside.run(run_id).rows(), alone.run(run_id).rows()
+        assert [row["step"] for row in ours] == [row["step"] for row in theirs]
+        for row, other in zip(ours, theirs, strict=True):
+            assert list(row) == list(other)
+            assert row["weights_hash"] == other["weights_hash"], "training knows nothing of how rows are measured"
+            for name in set(row) - {"seconds", "weights_hash"}:
+                assert row[name] == pytest.approx(other[name], rel=1e-9, abs=1e-9), (run_id, row["step"], name)
+    n_rows = sum(len(beside.run(run_id).rows()) for run_id in ids)
+    assert max(sizes) >= 3
+    assert sum(sizes) == n_rows - len(ids), "all but the rows with which runs begin"
+
+
+def test_one_that_breaks_has_no_row_measured_with_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(together, "MEASURED_AT_ONCE", ("cpu",))
+    sgd = {"name": OptimizerName.sgd, "weight_decay": 0.0, "warmup_steps": 0}
+    configs = [member(i, optimizer=sgd | {"lr": lr}) for i, lr in enumerate((0.1, 300.0))]
+    alone, beside, ids = alone_and_together(tmp_path, configs)
+    assert [work(beside.path, ids)[run_id] for run_id in ids] == [State.done, State.diverged]
+    steps = [[row["step"] for row in sweep.run(ids[1]).rows()] for sweep in (alone, beside)]
+    assert steps[0] == steps[1]
+
+
 # --- who leaves before the end ------------------------------------------------------------------------------
 
 
@@ -136,10 +168,10 @@ def test_one_that_fails_costs_itself_alone(tmp_path, monkeypatch):
     alone, beside, ids = alone_and_together(tmp_path, configs)
     log_row = of_run._log_row
 
-    def broken(run: Any, state: Any, last_step: int) -> None:
+    def broken(run: Any, state: Any, *more: Any) -> None:
         if run.name == ids[1] and state.step == 50:
             raise RuntimeError("a measure of mine broke")
-        log_row(run, state, last_step)
+        log_row(run, state, *more)
 
     monkeypatch.setattr(of_run, "_log_row", broken)
     states = work(beside.path, ids)
@@ -184,13 +216,13 @@ def test_a_run_that_was_lost_is_left_without_another_write(tmp_path, monkeypatch
     sweep, ids = plan_of(tmp_path / "s", *(member(i) for i in range(3)))
     log_row = of_run._log_row
 
-    def lost(run: Any, state: Any, last_step: int) -> None:
+    def lost(run: Any, state: Any, *more: Any) -> None:
         if run.name == ids[0] and state.step == 50:
             holder = Claims(sweep, 300.0).holder(ids[0])
             assert holder is not None
             Claims(sweep, 300.0).free(ids[0], holder)
             taken.append(Claims(sweep, 300.0).take(ids[0]))
-        log_row(run, state, last_step)
+        log_row(run, state, *more)
 
     taken: list[Any] = []
     monkeypatch.setattr(of_run, "_log_row", lost)

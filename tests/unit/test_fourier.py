@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from grok_sweep.fourier import basis, component_norms, frequencies, row_frequency, sum_coefficients, sum_waves
+from grok_sweep.fourier import (
+    basis,
+    component_norms,
+    frequencies,
+    mask_of,
+    row_frequency,
+    sum_coefficients,
+    sum_waves,
+    sum_waves_of_each,
+)
 
 SIZES = [3, 4, 7, 9, 12, 30, 59, 113, 115]
 """Odd and even, prime and composite."""
@@ -127,7 +136,7 @@ def projected(values: Tensor, k: int) -> Tensor:
     """P_k T over all pairs, through sum_waves."""
     n = values.shape[0]
     a_plus_b = (torch.arange(n)[:, None] + torch.arange(n)) % n
-    return sum_waves(sum_coefficients(by_sum(values)), k)[a_plus_b]
+    return sum_waves(sum_coefficients(by_sum(values)), mask_of([k], n))[a_plus_b]
 
 
 @pytest.mark.parametrize("n", [7, 9, 12])
@@ -138,6 +147,18 @@ def test_sum_waves_is_the_projection_on_the_directions_of_one_frequency(n: int):
         directions = torch.stack([sum_direction(n, k, wave) for wave in ("cos", "sin")])
         expected = (directions.T @ (directions @ flat)).reshape(values.shape)
         torch.testing.assert_close(projected(values, k), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 7, 12])
+def test_the_waves_of_several_frequencies_are_the_sum_of_those_of_each(n: int):
+    coefficients = sum_coefficients(torch.randn(n, N_CLASSES, dtype=torch.float64, generator=generator()))
+    of_each = sum_waves_of_each(coefficients)
+    assert len(of_each) == n // 2
+    for k, waves in enumerate(of_each, 1):
+        torch.testing.assert_close(waves, sum_waves(coefficients, mask_of([k], n)), rtol=0, atol=1e-12)
+    some = [k for k in range(1, n // 2 + 1) if k != 2]
+    total = of_each[[k - 1 for k in some]].sum(0)
+    torch.testing.assert_close(sum_waves(coefficients, mask_of(some, n)), total, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [7, 12])
@@ -155,7 +176,7 @@ def test_projections_are_idempotent_and_orthogonal_to_each_other(n: int):
 def test_a_function_of_the_sum_is_its_mean_and_all_its_waves(n: int):
     by = torch.randn(n, N_CLASSES, dtype=torch.float64, generator=generator())
     coefficients = sum_coefficients(n * by)
-    total = sum((sum_waves(coefficients, k) for k in range(1, n // 2 + 1)), by.mean(0).expand(n, -1))
+    total = sum((sum_waves(coefficients, mask_of([k], n)) for k in range(1, n // 2 + 1)), by.mean(0).expand(n, -1))
     torch.testing.assert_close(total, by, rtol=0, atol=1e-12)
 
 
@@ -165,11 +186,11 @@ def test_the_papers_circuit_lies_on_its_frequency_alone():
     x = torch.arange(n, dtype=torch.float64)
     s = torch.cos(2 * math.pi * k / n * (x[:, None] - x[None, :]))
     coefficients = sum_coefficients(n * s)
-    torch.testing.assert_close(sum_waves(coefficients, k), s, rtol=0, atol=1e-12)
-    assert sum_waves(coefficients, 2).abs().max() < 1e-12
+    torch.testing.assert_close(sum_waves(coefficients, mask_of([k], n)), s, rtol=0, atol=1e-12)
+    assert sum_waves(coefficients, mask_of([2], n)).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("n, k", [(7, 0), (7, 4), (12, 7), (7, -1)])
 def test_a_frequency_that_does_not_exist_is_no_wave_of_zeros(n: int, k: int):
     with pytest.raises(AssertionError, match=f"frequency {k} is not in"):
-        sum_waves(torch.zeros(n, N_CLASSES, dtype=torch.float64), k)
+        sum_waves(torch.zeros(n, N_CLASSES, dtype=torch.float64), mask_of([k], n))

@@ -47,6 +47,16 @@ def shares(task: Task, columns: list[Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize("operation, p", TASKS)
+def test_taken_at_once_they_are_the_same(operation, p):
+    grid = task_of(operation, p).group_pairs
+    assert grid is not None
+    values = random(int(grid.max()) + 1, 5) + 3
+    one_by_one, at_once = blocks(values, grid), blocks(values, grid, at_once=True)
+    torch.testing.assert_close(at_once.energies, one_by_one.energies, rtol=1e-12, atol=0)
+    torch.testing.assert_close(at_once.total, one_by_one.total, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("operation, p", TASKS)
 def test_energies_are_those_of_the_block_of_the_whole_two_dimensional_transform(operation, p):
     task, width = task_of(operation, p), 5
     n = task.group.n

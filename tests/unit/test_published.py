@@ -31,7 +31,7 @@ def case(request) -> tuple[dict, Evaluation]:
 
 
 def mask(evaluation: Evaluation, split: str) -> torch.Tensor:
-    return losses.pair_sets(evaluation.task)[split]
+    return evaluation.task.sets[split]
 
 
 def test_losses_and_weights(case):
