@@ -111,7 +111,11 @@ def run_one(config: RunConfig, path: str | Path, hooks: Hooks | None = None) -> 
         ValueError: wrong settings, or a folder that belongs to others.
         OSError: the folder cannot be written.
     """
-    run = attempt(config, path, hooks)
+    return driven(attempt(config, path, hooks))
+
+
+def driven(run: Attempt) -> State:
+    """Train a run by itself, showing it every state, until it ends; how it ended."""
     try:
         waiting = next(run)
         states = train.training(waiting.state, waiting.fixed)

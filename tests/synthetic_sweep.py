@@ -188,8 +188,8 @@ def _attempt() -> dict[str, Any]:
 
 def _traceback(error: str) -> str:
     lines = ["failed:", "Traceback (most recent call last):"]
-    lines += ['  File "/home/u/grok_sweep/grok_sweep/sweep/worker.py", line 107, in _train_or_record']
-    lines += ["    run_one(_config(sweep_dir, run), run_dir.path, hooks)", error]
+    lines += ['  File "/home/u/grok_sweep/grok_sweep/sweep/worker.py", line 223, in _train_alone']
+    lines += ["    driven(self._attempt(run, hooks))", error]
     return "".join(f"2026-11-28T00:10:00Z {line}\n" for line in lines)
 
 

@@ -17,7 +17,7 @@ from grok_sweep.config import RunConfig, from_flat, resolved
 from grok_sweep.ensemble import compatible_key
 from grok_sweep.machine import keep_freed_memory
 from grok_sweep.process_state import ProcessState
-from grok_sweep.run import Attempt, Hooks, Progress, attempt, run_one
+from grok_sweep.run import Attempt, Hooks, Progress, attempt, driven
 from grok_sweep.store import ENDED, PlannedRun, RunDir, State, SweepDir, append_line
 from grok_sweep.sweep.cancel import Cancelled
 from grok_sweep.sweep.claims import Claim, ClaimLost, Claims
@@ -100,8 +100,7 @@ class _Worker:
                 if self._enough():
                     break
                 self._fresh.restore()
-                key = self._key(run)
-                found |= self._train_alone(run) if key is None else self._train_with_others(run, key)
+                found |= self._train(run)
 
     def states(self) -> dict[str, State | None]:
         return {
@@ -129,17 +128,22 @@ class _Worker:
         failures = self._failures
         return self._leave() or (failures is not None and failures.count() >= (self._failures_allowed or 0))
 
-    # --- one run ------------------------------------------------------------------------------------------
+    # --- who is trained with whom -------------------------------------------------------------------------
 
-    def _train_alone(self, run: PlannedRun) -> bool:
-        """True where it could be claimed, and was trained."""
-        stop = lambda: self._leave() or self._cancelled.run(run.run_id)  # noqa: E731
-        trained = _train(self._sweep, run, self._retry_failed_before, stop, self._report)
-        if trained and self._failures is not None:
-            self._failures.ended(run.run_id)
-        return trained
-
-    # --- several in lock step -----------------------------------------------------------------------------
+    def _train(self, run: PlannedRun) -> bool:
+        """True where it could be claimed, and was trained, by itself or with whoever is free and fits."""
+        key = self._key(run)
+        size = 1 if key is None else self._size(run, key)
+        claim = _claims(self._sweep, run).take(run.run_id)
+        if claim is None:
+            return False
+        if key is None or size == 1:
+            self._train_alone(run, claim)
+        elif (first := self._begun(run, claim)) is not None:
+            together = Together(size, lambda n: self._others(key, n), self._leave, self._file)
+            together.train(first)
+            self._sizes[key] = together.size
+        return True
 
     def _key(self, run: PlannedRun) -> Key | None:
         """Of those with which it can train; None: it trains alone. So does one with which a worker died: the others
@@ -151,19 +155,6 @@ class _Worker:
                     self._keys[run.run_id] = compatible_key(resolved(_config(self._sweep, run)))
         key = self._keys[run.run_id]
         return None if key is None or _claims(self._sweep, run).deaths(run.run_id, self._began) else key
-
-    def _train_with_others(self, run: PlannedRun, key: Key) -> bool:
-        """True where it could be claimed, and was trained, with whoever is free and fits."""
-        if (size := self._size(run, key)) == 1:
-            return self._train_alone(run)
-        claim = _claims(self._sweep, run).take(run.run_id)
-        if claim is None:
-            return False
-        if (first := self._begun(run, claim)) is not None:
-            together = Together(size, lambda n: self._others(key, n), self._leave, self._file)
-            together.train(first)
-            self._sizes[key] = together.size
-        return True
 
     def _size(self, run: PlannedRun, key: Key) -> int:
         """So many of this key at most; with ensemble.size=auto it is found out once."""
@@ -210,8 +201,23 @@ class _Worker:
                 break
         return free[: min(n, max(0, -(-n_left // self._n_workers) - n_held))]
 
+    # --- a claimed run ------------------------------------------------------------------------------------
+
+    def _train_alone(self, run: PlannedRun, claim: Claim) -> None:
+        hooks = Hooks(
+            claim.check, claim.fence,
+            stop=lambda: self._leave() or self._cancelled.run(run.run_id),
+            report=self._report,
+        )  # fmt: skip
+        try:
+            driven(self._attempt(run, hooks))
+        except Exception as error:
+            self._ended(run, claim, error)
+        else:
+            self._ended(run, claim, None)
+
     def _begun(self, run: PlannedRun, claim: Claim) -> Member | None:
-        """A claimed run up to where it waits for its first state; None where it is over by then."""
+        """Up to where it waits for its first state; None where it is over by then."""
         member = Member(run.run_id, lambda error: self._ended(run, claim, error))
         hooks = Hooks(
             claim.check, claim.fence,
@@ -221,15 +227,15 @@ class _Worker:
             conditions=lambda: member.conditions,
         )  # fmt: skip
         self._held.add(run.run_id)
-        # Between the look and the claim another worker may have finished it.
-        if not needs_work(run, self._sweep.run(run.run_id), self._retry_failed_before):
-            self._ended(run, claim, None)
-            return None
         return member if member.begin(self._attempt(run, hooks)) else None
 
     def _attempt(self, run: PlannedRun, hooks: Hooks) -> Attempt:
         """Settings that are wrong are told where it begins."""
-        return (yield from attempt(_config(self._sweep, run), self._sweep.run(run.run_id).path, hooks))
+        run_dir = self._sweep.run(run.run_id)
+        # Between the look and the claim another worker may have finished it.
+        if not needs_work(run, run_dir, self._retry_failed_before):
+            return run_dir.state()
+        return (yield from attempt(_config(self._sweep, run), run_dir.path, hooks))
 
     def _ended(self, run: PlannedRun, claim: Claim, error: BaseException | None) -> None:
         """Let a run go, however its attempt ended."""
@@ -246,42 +252,6 @@ class _Worker:
 
 def _claims(sweep_dir: SweepDir, run: PlannedRun) -> Claims:
     return Claims(sweep_dir, float(run.settings["claim_timeout_s"]))
-
-
-def _train(
-    sweep_dir: SweepDir,
-    run: PlannedRun,
-    retry_failed_before: float | None,
-    stop: Callable[[], bool],
-    report: Callable[[Progress], None],
-) -> bool:
-    """One run that has work left, if it can be claimed; True where it was trained."""
-    run_dir = sweep_dir.run(run.run_id)
-    claim = _claims(sweep_dir, run).take(run.run_id)
-    if claim is None:
-        return False
-    try:
-        # Between the look and the claim another worker may have finished it.
-        if needs_work(run, run_dir, retry_failed_before):
-            _train_or_record(sweep_dir, run, claim, Hooks(claim.check, claim.fence, stop, report))
-    except ClaimLost:
-        return True
-    except OSError:  # not even the failure could be written: the next one goes on from the checkpoint
-        with suppress(OSError):
-            claim.release()
-        raise
-    claim.release()
-    return True
-
-
-def _train_or_record(sweep_dir: SweepDir, run: PlannedRun, claim: Claim, hooks: Hooks) -> None:
-    run_dir = sweep_dir.run(run.run_id)
-    try:
-        run_one(_config(sweep_dir, run), run_dir.path, hooks)
-    except ClaimLost:
-        raise
-    except Exception as error:
-        _record_failure(run_dir, run, claim, error)
 
 
 def _config(sweep_dir: SweepDir, run: PlannedRun) -> RunConfig:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -154,14 +154,15 @@ def _one_worker(folder: str) -> None:
 
     trained = 0
 
-    def train_nothing(config: Any, path: Any, hooks: Any) -> State:
+    def train_nothing(config: Any, path: Any, hooks: Any) -> Generator[Any, Any, State]:
         nonlocal trained
         trained += 1
         time.sleep(0.05)
         SweepDir(folder).run(Path(path).name).write_status(State.done, step=1, n_steps=1, end="n_steps", error=None)
         return State.done
+        yield
 
-    worker.run_one = train_nothing
+    worker.attempt = train_nothing
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     began, cpu = time.perf_counter(), time.process_time()
     worker.work(folder, json.loads((Path(folder) / "ids.json").read_text()), failures_allowed=3)

@@ -1,5 +1,6 @@
 """A worker over many runs: what it counts, and what one run leaves for the next."""
 
+import errno
 import json
 import os
 import random
@@ -12,10 +13,11 @@ from small_runs import plan_of, small_config
 
 from grok_sweep import provenance
 from grok_sweep.commit import Code
-from grok_sweep.config import ModelConfig
+from grok_sweep.config import EnsembleConfig, ModelConfig
 from grok_sweep.run import run_one
 from grok_sweep.store import RunDir, State
 from grok_sweep.sweep import worker
+from grok_sweep.sweep.claims import Claims
 from grok_sweep.sweep.failures import Failures
 from grok_sweep.sweep.worker import work
 
@@ -69,8 +71,9 @@ def test_what_a_run_changes_in_its_process_the_next_one_does_not_find(tmp_path, 
         RunDir(path).path.mkdir(exist_ok=True)
         RunDir(path).write_status(State.done, step=config.n_steps, end="n_steps")
         return State.done
+        yield
 
-    monkeypatch.setattr(worker, "run_one", messy)
+    monkeypatch.setattr(worker, "attempt", messy)
     sweep, ids = plan_of(tmp_path / "s", *(small_config(model=ModelConfig(init_seed=i)) for i in range(3)))
     try:
         work(sweep.path, ids)
@@ -83,6 +86,38 @@ def test_what_a_run_changes_in_its_process_the_next_one_does_not_find(tmp_path, 
     assert len(found) == 3
     assert found[0] == found[1] == found[2]
     assert found[0][:2] == (str(tmp_path), torch.float32)
+
+
+def test_a_run_that_takes_its_process_along_keeps_its_claim(tmp_path, monkeypatch):
+    """By which whoever buries the process knows that it was this one."""
+
+    def deadly(config, path, hooks):
+        raise SystemExit
+        yield
+
+    monkeypatch.setattr(worker, "attempt", deadly)
+    sweep, ids = plan_of(tmp_path, small_config())
+    with pytest.raises(SystemExit):
+        work(sweep.path, ids)
+    assert Claims(sweep, 300.0).holder(ids[0]) is not None
+    assert sweep.run(ids[0]).state() is State.planned
+
+
+@pytest.mark.parametrize("size", ["1", "4"])
+def test_where_not_even_its_failure_can_be_written_a_run_is_free_again(tmp_path, monkeypatch, size):
+    def failing(config, path, hooks):
+        raise RuntimeError("no luck")
+        yield
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(worker, "attempt", failing)
+    monkeypatch.setattr(worker, "_record_failure", full)
+    sweep, ids = plan_of(tmp_path, small_config(ensemble=EnsembleConfig(size)))
+    with pytest.raises(OSError, match="No space left"):
+        work(sweep.path, ids)
+    assert Claims(sweep, 300.0).holder(ids[0]) is None
 
 
 def test_each_attempt_names_its_code_and_the_sweep_keeps_it_once(tmp_path, monkeypatch):

@@ -27,17 +27,19 @@ def sweep(tmp_path: Path, monkeypatch) -> SweepDir:
         for seed in range(3)
     ]
     sweep, (late, early, fine) = plan_of(tmp_path / "s", *configs)
-    run_one = worker.run_one
+    attempt = worker.attempt
 
     def failing(config, path, hooks):
         if config.model.init_seed == 2:
-            return run_one(config, path, hooks)
+            return (yield from attempt(config, path, hooks))
         if config.model.init_seed == 0:
             n_calls = iter(range(20))
-            run_one(config, path, Hooks(hooks.check, hooks.fence, lambda: next(n_calls, None) is None, hooks.report))
+            yield from attempt(
+                config, path, Hooks(hooks.check, hooks.fence, lambda: next(n_calls, None) is None, hooks.report)
+            )
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(worker, "run_one", failing)
+    monkeypatch.setattr(worker, "attempt", failing)
     states = work(sweep.path, [late, early, fine])
     assert list(states.values()) == [State.failed, State.failed, State.done]
     monkeypatch.undo()
