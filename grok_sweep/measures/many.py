@@ -26,7 +26,7 @@ from grok_sweep.tasks import PairsBySum
 from grok_sweep.train import TrainState
 
 AT_ONCE = 2**18
-"""Pairs of all networks together: what bounds the memory (some 30 kB a pair at the paper's sizes)."""
+"""Pairs of all networks together: what bounds the memory (some 17 kB a pair at the paper's sizes)."""
 TASK_FACTS = ("group_pairs", "outside_mask", "pairs_by_sum", "sum_of_pair", "residues")
 """What tasks of one operation share, and have worked out; the first two without a group too."""
 

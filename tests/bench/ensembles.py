@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ from grok_sweep import train  # noqa: E402
 from grok_sweep.config import DataConfig, Dtype, ModelConfig, RunConfig, resolved  # noqa: E402
 from grok_sweep.ensemble import Ensemble  # noqa: E402
 from grok_sweep.machine import keep_freed_memory  # noqa: E402
-from grok_sweep.measures.evaluation import evaluate  # noqa: E402
-from grok_sweep.measures.rows import measured, row  # noqa: E402
+from grok_sweep.measures.many import ready  # noqa: E402
+from grok_sweep.measures.rows import Row, Wanted  # noqa: E402
 from grok_sweep.measures.schedule import schedule  # noqa: E402
 from grok_sweep.models.parameters import unflatten  # noqa: E402
 from grok_sweep.tasks import make_task  # noqa: E402
@@ -107,6 +108,7 @@ def on_cpu(n_threads: int = 1, sizes: Sequence[int] = CPU_SIZES, rounds: int = R
             found.append(
                 {**shape, "dtype": dtype, "alone_ms": one, "gain": {f"{n}": gain for n, gain in gains.items()}}
             )
+        found[-2]["row_ms"] = row_ms(max(sizes), **shape, device="cpu")
     return found
 
 
@@ -127,9 +129,15 @@ def on_gpu(
                 found[dtype]["together"][n] = _of_size(n, p, d_model, dtype, device)
             except torch.OutOfMemoryError:
                 break
-    best = max(each["run_steps_per_s"] for each in found["float32"]["together"].values())
-    found["gain_over_plain"] = best / found["float32"]["steps_per_s"]["plain"]
-    found["measures_of_training"] = _rows_share(p, d_model, device, best)
+    together = found["float32"]["together"]
+    best = max(together, key=lambda n: together[n]["run_steps_per_s"])
+    rate = together[best]["run_steps_per_s"]
+    found |= {"best_size": best, "gain_over_plain": rate / found["float32"]["steps_per_s"]["plain"]}
+    ms = row_ms(best, p, d_model, device)
+    found["row_ms"] = ms
+    default = RunConfig()
+    n_rows = len(schedule(default.measures, default.n_steps).full)
+    found["measures_of_training"] = ms["at_once"] / 1000 * n_rows * rate / default.n_steps
     return found
 
 
@@ -163,19 +171,21 @@ def _of_size(n: int, p: int, d_model: int, dtype: str, device: str) -> dict[str,
     }
 
 
-def _rows_share(p: int, d_model: int, device: str, run_steps_per_s: float) -> float:
-    """Time of a default run's rows over that of its steps in the best ensemble."""
-    fixed, states = members(1, p, d_model, "float32", device)
-    task, state = make_task(fixed[0].config.data).to(device), states[0]
+def row_ms(n: int, p: int, d_model: int, device: str) -> dict[str, float]:
+    """A default row of each of n runs: measured at once, a run's share, and by itself."""
+    fixed, states = members(n, p, d_model, "float32", device)
+    tasks = [make_task(each.config.data).to(device) for each in fixed]
+    wanted = [
+        replace(Wanted.of(each.config, task, each), names=DEFAULT) for each, task in zip(fixed, tasks, strict=True)
+    ]
+    states = [next(train.training(state, each)) for state, each in zip(states, fixed, strict=True)]
 
-    def a_row() -> None:
-        evaluation = evaluate(unflatten(state.weights, fixed[0].shapes), task, fixed[0].network)
-        row(state, evaluation)
-        measured(evaluation, DEFAULT, vectors=False)
+    def by_itself() -> None:
+        row = Row(states[0], wanted[0])
+        _ = row.always, row.measured
 
-    ms = least_ms({"row": a_row}, device, rounds=2)["row"]
-    default = RunConfig()
-    return ms / 1000 * len(schedule(default.measures, default.n_steps).full) * run_steps_per_s / default.n_steps
+    ms = least_ms({"at_once": lambda: ready(wanted, states), "by_itself": by_itself}, device, rounds=2)
+    return {"at_once": ms["at_once"] / n, "by_itself": ms["by_itself"]}
 
 
 def bench(device: str | None = None) -> dict[str, Any]:

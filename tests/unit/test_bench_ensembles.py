@@ -34,6 +34,7 @@ def test_alone_and_together_stand_side_by_side(monkeypatch):
         (7, "float32"), (7, "float64"), (11, "float32"), (11, "float64"),
     ]  # fmt: skip
     assert all(set(one["gain"]) == {"1", "2"} for one in found)
+    assert all(0 < ms < 1000 for one in found[::2] for ms in one["row_ms"].values())
     assert all(0.02 < gain < 50 for one in found for gain in one["gain"].values())
 
 
@@ -54,7 +55,11 @@ def test_the_gpus_part_counts_every_product_and_stops_where_memory_does(monkeypa
             assert each["share_of_product_rate"] > 0
             assert math.isnan(each["mb_per_run"])
     assert found["gain_over_plain"] > 0
-    assert found["measures_of_training"] > 0
+    assert found["best_size"] in (1, 3)
+    assert set(found["row_ms"]) == {"at_once", "by_itself"}
+    expected = found["row_ms"]["at_once"] / 1000 * 258  # rows of 40,000 steps
+    expected *= found["float32"]["together"][found["best_size"]]["run_steps_per_s"] / 40_000
+    assert found["measures_of_training"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_members_differ_in_pairs_and_numbers():

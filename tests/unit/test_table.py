@@ -14,6 +14,7 @@ from grok_sweep.measures import listing, table
 from grok_sweep.measures.evaluation import Evaluation, evaluate
 from grok_sweep.measures.rows import entries, measured
 from grok_sweep.measures.table import ALWAYS, HINDSIGHT, MEASURES, VECTORS
+from grok_sweep.measures.told import Told
 from grok_sweep.summary import NOT_MEASURES
 from grok_sweep.tasks import make_task
 
@@ -41,6 +42,10 @@ def all_measured(evaluation: Evaluation) -> dict[str, object]:
 
 
 # --- the lines ----------------------------------------------------------------------------------------------
+
+
+def test_every_measure_is_a_formula_that_can_be_taken_of_many_networks():
+    assert all(isinstance(line.load(), Told) for line in MEASURES.values())
 
 
 def test_every_line_says_all_that_a_reader_and_a_ranking_need():
