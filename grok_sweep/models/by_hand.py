@@ -78,6 +78,7 @@ class TransformerByHand:
         of_chunks = self.gradients(ours, by_ours, self._laid[2], scales, objectives)
         return torch.stack(of_chunks).sum()
 
+    @torch.inference_mode()  # a fifth of a tiny network's step is autograd's bookkeeping, of use to nobody here
     def gradients(
         self, weights: Weights, out: Weights, pairs: Pairs, scales: Scales, objectives: Objectives
     ) -> list[Tensor]:

@@ -15,6 +15,7 @@ from grok_sweep.config import DataConfig, Dtype, Loss, ModelConfig, RunConfig, r
 from grok_sweep.models import build, pairs
 from grok_sweep.models.parameters import flatten, unflatten
 from grok_sweep.models.transformer import Transformer
+from grok_sweep.optimizers import hyper_at
 from grok_sweep.tasks import make_task
 from grok_sweep.train import Setup
 
@@ -62,6 +63,13 @@ def test_pairs_may_come_in_any_order_and_share_any_operand(batch):
     ours = train.gradient(weights, fixed, some)[1]
     expected = train.gradient(weights, replace(fixed, by_hand=None), some)[1]
     assert (ours - expected).norm() <= 1e-12 * expected.norm()
+
+
+def test_what_it_gives_is_for_any_further_use():
+    """Of what is computed without autograd's bookkeeping, nothing leaves: it could not be differentiated again."""
+    fixed, weights = setup_of()
+    assert not any(tensor.is_inference() for tensor in train.gradient(weights, fixed, fixed.batch))
+    assert not train.step(train.initial_state(fixed), fixed, hyper_at(fixed.config.optimizer, 0)).weights.is_inference()
 
 
 def test_it_is_autograds_to_rounding_in_float32_at_the_papers_size():
