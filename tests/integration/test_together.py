@@ -228,6 +228,20 @@ def test_each_worker_takes_its_part(tmp_path):
     assert len(ensembles_of(sweep)[0]["steps"]) == 3
 
 
+def test_where_another_worker_was_quicker_the_next_run_takes_the_place(tmp_path, monkeypatch):
+    """Workers that begin at once look at the same list: the claim decides, and who lost looks again."""
+    sweep, ids = plan_of(tmp_path / "s", *(member(i, n_steps=10) for i in range(6)))
+    take = Claims.take
+
+    def slow(self: Claims, run_id: str) -> Any:
+        claim = take(self, run_id)
+        return None if run_id in ids[1:3] else claim
+
+    monkeypatch.setattr(Claims, "take", slow)
+    work(sweep.path, ids)
+    assert sorted(ensembles_of(sweep)[0]["steps"]) == sorted([ids[0], *ids[3:]])
+
+
 def test_what_others_hold_takes_no_places(tmp_path):
     """The first eight of twelve are another worker's: the four behind them train together all the same."""
     sweep, ids = plan_of(tmp_path / "s", *(member(i, n_steps=5) for i in range(12)))
