@@ -22,7 +22,7 @@ from grok_sweep.config import (
     run_id,
 )
 from grok_sweep.measures.table import MEASURES
-from grok_sweep.store import PlannedRun, RunDir, SweepDir
+from grok_sweep.store import PlannedRun, RunDir, SweepDir, read_jsonl
 
 NOT_REPEATED = ("seconds",)
 """What a row holds that no two runs share."""
@@ -68,6 +68,12 @@ def plan_of(path: Path, *configs: RunConfig) -> tuple[SweepDir, list[str]]:
 
 def repeated_rows(run_dir: RunDir) -> list[dict[str, Any]]:
     return [{n: v for n, v in row.items() if n not in NOT_REPEATED} for row in run_dir.rows()]
+
+
+def ensembles_of(sweep: SweepDir, worker: str = "*") -> list[dict[str, Any]]:
+    """Who was together, a line each time that it changed: of a worker (its pid), or of all."""
+    files = sorted(sweep.ensembles.glob(f"*-{worker}.jsonl"))
+    return [line for file in files for line in read_jsonl(file) if "steps" in line]
 
 
 def assert_equal_runs(one: RunDir, other: RunDir) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grok_sweep.store import SweepDir, read_json
-from grok_sweep.sweep.survey import Seen
+from grok_sweep.sweep.survey import Seen, workers
 from grok_sweep.sweep.words import command, shown_here, some
 
 MOST_COMMANDS = 5
@@ -17,7 +17,7 @@ MOST_COMMANDS = 5
 
 def how_to_continue(sweep: SweepDir, seen: Sequence[Seen]) -> list[str]:
     """Who goes on with what is left: workers that are there, or the command to give."""
-    n_workers = sum(s.is_worked_on for s in seen)
+    n_workers = len(workers(seen))
     if not any(s.needs_work and not s.is_worked_on for s in seen):
         return []
     if n_workers:

@@ -18,7 +18,7 @@ from grok_sweep.store import ENDED, State, SweepDir
 from grok_sweep.sweep.cancel import is_cancelled
 from grok_sweep.sweep.claims import Holder
 from grok_sweep.sweep.command_line import EXIT_DONE, EXIT_RUN_FAILED
-from grok_sweep.sweep.survey import Pace, Seen, pace, runs_per_hour, seconds_left, survey
+from grok_sweep.sweep.survey import Pace, Seen, pace, runs_per_hour, seconds_left, survey, workers
 from grok_sweep.sweep.words import axes_in_words, columns, command, duration, end_of_log, named, number, some
 
 MOST_LINES = 20
@@ -97,12 +97,14 @@ def _paces(sweep: SweepDir, seen: Sequence[Seen]) -> list[Pace]:
 def _workers(paces: Sequence[Pace], most: int | None) -> list[str]:
     if not paces:
         return []
-    hosts = Counter(p.seen.holder.host for p in paces if p.seen.holder)
+    at_work = workers([p.seen for p in paces])
+    hosts = Counter(holder.host for holder in at_work)
     rows = [["run", "step", "steps/s", "left", "host", "pid", "sign", ""]]
     rows += [_worker(p, p.seen.holder) for p in paces if p.seen.holder]
     lines = [cut(line) for line in columns(rows)]
     at = ", ".join(f"{n} on {host}" for host, n in hosts.most_common(5)) + (", …" if len(hosts) > 5 else "")
-    return ["", f"at work: {at}", f"  {lines[0]}", *shortened([f"  {line}" for line in lines[1:]], most)]
+    together = f", with {len(paces)} runs" if len(paces) > len(at_work) else ""
+    return ["", f"at work: {at}{together}", f"  {lines[0]}", *shortened([f"  {line}" for line in lines[1:]], most)]
 
 
 def _worker(p: Pace, holder: Holder) -> list[str]:

@@ -20,7 +20,7 @@ from types import FrameType
 
 from grok_sweep.store import PlannedRun, State, SweepDir, read_json, write_json
 from grok_sweep.sweep.cancel import is_cancelled
-from grok_sweep.sweep.claims import BEATS_PER_TIMEOUT, Claims, Holder, describe, process_start, this_machine
+from grok_sweep.sweep.claims import BEATS_PER_TIMEOUT, Claims, describe, process_start, this_machine
 from grok_sweep.sweep.status import needs_work
 
 LOCAL_RESTART = 144
@@ -204,7 +204,7 @@ class Job:
         for run in _left(self._sweep, self._order):
             claims = Claims(self._sweep, float(run.settings["claim_timeout_s"]))
             holder = claims.holder(run.run_id)
-            if holder is not None and _identity(holder) in earlier:
+            if holder is not None and holder.process in earlier:
                 claims.free(run.run_id, holder)
             if (deaths := claims.deaths(run.run_id, self._order.asked)) >= MAX_DEATHS:
                 self._give_up(run, claims, deaths)
@@ -272,10 +272,6 @@ def job_id(environment: Mapping[str, str]) -> str:
     if "SLURM_ARRAY_JOB_ID" in environment:
         return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
     return environment.get("SLURM_JOB_ID") or environment.get("SUBMITIT_LOCAL_JOB_ID") or str(os.getpid())
-
-
-def _identity(holder: Holder) -> tuple[object, object, object]:
-    return holder.machine, holder.pid, holder.started
 
 
 def _scontrol(*words: str) -> str:

@@ -47,6 +47,11 @@ class Holder:
     generation: int
     age_s: float
 
+    @property
+    def process(self) -> tuple[str, int, str]:
+        """Which process it is, of all machines; it may hold several runs."""
+        return self.machine, self.pid, self.started
+
     def is_here(self) -> bool:
         return self.machine == this_machine()
 

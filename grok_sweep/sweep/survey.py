@@ -70,6 +70,11 @@ def look_at(sweep: SweepDir, run: PlannedRun) -> Seen:
     return survey(sweep, [run])[0]
 
 
+def workers(all_seen: Sequence[Seen]) -> list[Holder]:
+    """Who works on these runs, each worker once: it may train several together."""
+    return list({s.holder.process: s.holder for s in all_seen if s.holder and s.is_worked_on}.values())
+
+
 def _seen(sweep: SweepDir, run: PlannedRun, status: dict[str, Any] | ValueError) -> Seen:
     if isinstance(status, ValueError):
         status = {"state": State.failed.value, "error": f"unreadable: {status}", "updated": 0.0}

@@ -14,8 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from grok_sweep.ensemble import Alone, Ensemble, in_step
 from grok_sweep.measures.many import Ready, ready
 from grok_sweep.run import TICK_S, Attempt, Seen, Waiting
@@ -89,7 +87,7 @@ class Together:
     """The runs of one key that one worker trains at a time.
 
     Args:
-        size: so many at most; less once memory has run out.
+        size: so many at most; less once a step of so many has failed.
         more: up to so many further runs, begun.
         stop: asked between looks; True: every run is shown its state, and leaves by its own hooks.
         file: who was together when, a line each time that changes.
@@ -113,7 +111,7 @@ class Together:
                     self._filled, self._came = time.monotonic(), len(came)
                 try:
                     self._stretch(members)
-                except torch.OutOfMemoryError as error:
+                except RuntimeError as error:  # OutOfMemoryError is one; cuBLAS and a CPU tell of memory by others
                     self._with_fewer(members, error)
         except BaseException:
             for member in members:
@@ -176,11 +174,13 @@ class Together:
         append_line(self._file, {"at": time.time(), "ensemble": told, "is_as_alone": is_as_alone, "steps": steps})
 
     def _with_fewer(self, members: list[Member], error: BaseException) -> None:
-        """Half of them leave, with a checkpoint, for later; one for which memory is too small by itself fails."""
+        """Half of them leave, with a checkpoint, for later; one that cannot be trained by itself fails."""
         if len(members) == 1:
             members.pop().fail(error)
             return
         self.size = len(members) // 2
+        told = f"{type(error).__name__}: {error}"
+        append_line(self._file, {"at": time.time(), "size": self.size, "error": told})
         states = [self._ensemble.state(i) if self._ensemble else m.waiting.state for i, m in enumerate(members)]
         for member in members[self.size :]:
             member.is_to_leave = True

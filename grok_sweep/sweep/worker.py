@@ -174,15 +174,19 @@ class _Worker:
     def _others(self, key: Key, n: int) -> list[Member]:
         """Up to n further runs that fit, begun; of all that are left, this worker's part."""
         found: list[Member] = []
-        for run in self._part_of_others(key, n):
-            if self._enough():
-                break
-            claim = _claims(self._sweep, run).take(run.run_id)
-            if claim is None:
-                continue
-            self._fresh.restore()
-            if (member := self._begun(run, claim)) is not None:
-                found.append(member)
+        is_lost = True
+        while is_lost and len(found) < n:
+            is_lost = False
+            for run in self._part_of_others(key, n - len(found)):
+                if self._enough():
+                    return found
+                claim = _claims(self._sweep, run).take(run.run_id)
+                if claim is None:  # another worker was quicker, as when all begin at once: look further
+                    is_lost = True
+                    continue
+                self._fresh.restore()
+                if (member := self._begun(run, claim)) is not None:
+                    found.append(member)
         return found
 
     def _part_of_others(self, key: Key, n: int) -> list[PlannedRun]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import assert_equal_runs, plan_of, small_config
+from small_runs import assert_equal_runs, ensembles_of, plan_of, small_config
 
 from grok_sweep import run as of_run
 from grok_sweep.config import (
@@ -92,10 +92,6 @@ def assert_equal_sweeps(beside: SweepDir, alone: SweepDir, ids: list[str]) -> No
         assert summaries[0] == summaries[1]
         statuses = [{n: v for n, v in run.status().items() if n != "updated"} for run in (ours, theirs)]
         assert statuses[0] == statuses[1]
-
-
-def ensembles_of(sweep: SweepDir) -> list[dict[str, Any]]:
-    return [line for file in sorted(sweep.ensembles.glob("*.jsonl")) for line in read_jsonl(file)]
 
 
 def test_each_run_is_what_it_is_alone(tmp_path):
@@ -263,6 +259,20 @@ def test_each_worker_takes_its_part(tmp_path):
     assert len(ensembles_of(sweep)[0]["steps"]) == 3
 
 
+def test_where_another_worker_was_quicker_the_next_run_takes_the_place(tmp_path, monkeypatch):
+    """Workers that begin at once look at the same list: the claim decides, and who lost looks again."""
+    sweep, ids = plan_of(tmp_path / "s", *(member(i, n_steps=10) for i in range(6)))
+    take = Claims.take
+
+    def slow(self: Claims, run_id: str) -> Any:
+        claim = take(self, run_id)
+        return None if run_id in ids[1:3] else claim
+
+    monkeypatch.setattr(Claims, "take", slow)
+    work(sweep.path, ids)
+    assert sorted(ensembles_of(sweep)[0]["steps"]) == sorted([ids[0], *ids[3:]])
+
+
 def test_what_others_hold_takes_no_places(tmp_path):
     """The first eight of twelve are another worker's: the four behind them train together all the same."""
     sweep, ids = plan_of(tmp_path / "s", *(member(i, n_steps=5) for i in range(12)))
@@ -294,20 +304,24 @@ def test_a_run_with_which_a_worker_died_trains_alone(tmp_path):
     assert [sorted(line["steps"]) for line in ensembles_of(sweep)] == [sorted([ids[0], ids[2]])]
 
 
-def test_where_memory_runs_out_half_of_them_wait(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_where_memory_runs_out_half_of_them_wait(tmp_path, monkeypatch, error):
+    """However that is told: of cuBLAS, and of a CPU's memory, by a mere RuntimeError."""
     alone, beside, ids = alone_and_together(tmp_path, [member(i) for i in range(4)])
     step, n_steps = Ensemble._step, []
 
     def too_large(self: Ensemble, *arguments: Any) -> Any:
         n_steps.append(len(self))
         if len(self) > 2 and len(n_steps) > 40:
-            raise torch.OutOfMemoryError("out of memory")
+            raise error("out of memory")
         return step(self, *arguments)
 
     monkeypatch.setattr(Ensemble, "_step", too_large)
     assert set(work(beside.path, ids).values()) == {State.done}
     assert_equal_sweeps(beside, alone, ids)
     assert {len(line["steps"]) for line in ensembles_of(beside)} == {4, 2}
+    (said,) = [line for file in beside.ensembles.iterdir() for line in read_jsonl(file) if "error" in line]
+    assert (said["size"], said["error"]) == (2, f"{error.__name__}: out of memory")
     attempts = [json.loads(beside.run(i).provenance_file.read_text())["attempts"] for i in ids]
     assert sorted(len(found) for found in attempts) == [1, 1, 2, 2]
 

@@ -81,6 +81,18 @@ def test_a_run_that_somebody_holds_is_left_alone(sweep: SweepDir, capsys) -> Non
     assert sweep.run(early).state() is State.planned
 
 
+def test_a_worker_of_several_runs_is_one_worker(tmp_path: Path, capsys) -> None:
+    sweep, (first, second, failed, _) = plan_of(
+        tmp_path / "s", *(small_config(model=ModelConfig(init_seed=seed)) for seed in range(4))
+    )
+    claims = [Claims(sweep, 300.0).take(run_id) for run_id in (first, second)]
+    assert None not in claims
+    sweep.run(failed).path.mkdir()
+    sweep.run(failed).write_status(State.failed, step=0, n_steps=200, end=None, error="ValueError: no")
+    assert main(["retry", str(sweep.path)]) == 0
+    assert "at work: 1 worker; the launch command" in capsys.readouterr().out
+
+
 def test_one_run_by_its_folder_or_first_digits(sweep: SweepDir, capsys) -> None:
     late, early, fine = (run.run_id for run in sweep.plan())
     assert main(["retry", str(sweep.path / late[:6])]) == 0

@@ -57,7 +57,9 @@ def test_every_state_is_counted_and_who_works_is_named(sweep: SweepDir, capsys, 
     assert lines[1] == "13 done, 4 diverged, 7 failed, 3 running, 2 left by dead workers, 5 interrupted, 6 planned"
     # Half of their steps are made by all that did not end, but for the planned ones.
     assert lines[2].startswith(f"{100 * (13 + 4 + (7 + 3 + 2 + 5) / 2) / N:.1f} % of the steps, 750 steps/s")
-    at_work = lines[lines.index(next(line for line in lines if line.startswith("at work: 3 on"))) + 2 :][:3]
+    told = next(line for line in lines if line.startswith("at work: 1 on"))
+    assert told.endswith(", with 3 runs"), "they are one process's"
+    at_work = lines[lines.index(told) + 2 :][:3]
     assert all("7500/15000" in line for line in at_work)
     assert any("left by workers that died: 2" in line for line in lines)
 
