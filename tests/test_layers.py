@@ -24,6 +24,7 @@ LAYERS = [
     "grok_sweep.lists",
     "grok_sweep.groups",
     "grok_sweep.operations",
+    "grok_sweep.splits",
     "grok_sweep.tasks",
     "grok_sweep.fourier",
     "grok_sweep.models",

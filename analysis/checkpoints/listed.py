@@ -8,7 +8,8 @@ import torch
 
 from analysis.checkpoints.checkpoint import Checkpoint, SplitRule
 from grok_sweep.config import DataConfig, SplitBy
-from grok_sweep.tasks import Task, make_task, shuffled
+from grok_sweep.splits import shuffled
+from grok_sweep.tasks import Task, make_task
 
 SEEDS = {SplitBy.torch: 2000, SplitBy.paper: 101}
 """Seeds tried, from 0 on: equal pairs prove the seed, so that many may be (TransformerLens's demo has 598)."""

@@ -21,7 +21,8 @@ from analysis.checkpoints.listed import by_list
 from grok_sweep.config import DataConfig, SplitBy
 from grok_sweep.measures.evaluation import evaluate
 from grok_sweep.models import build
-from grok_sweep.tasks import make_task, shuffled
+from grok_sweep.splits import shuffled
+from grok_sweep.tasks import make_task
 
 USUAL = 0.3
 """The paper's train fraction, and Chughtai's."""

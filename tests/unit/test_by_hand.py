@@ -69,7 +69,9 @@ def test_what_it_gives_is_for_any_further_use():
     """Of what is computed without autograd's bookkeeping, nothing leaves: it could not be differentiated again."""
     fixed, weights = setup_of()
     assert not any(tensor.is_inference() for tensor in train.gradient(weights, fixed, fixed.batch))
-    assert not train.step(train.initial_state(fixed), fixed, hyper_at(fixed.config.optimizer, 0)).weights.is_inference()
+    assert not train.step(
+        train.initial_state(fixed), fixed, hyper_at(fixed.config.optimizer, 0)
+    ).weights.is_inference()
 
 
 def test_it_is_autograds_to_rounding_in_float32_at_the_papers_size():

@@ -29,7 +29,8 @@ from grok_sweep.config import Activation, Norm, SnapshotsConfig, SplitBy
 from grok_sweep.models import build
 from grok_sweep.models.parameters import Weights
 from grok_sweep.run import run_one
-from grok_sweep.tasks import make_task, shuffled
+from grok_sweep.splits import shuffled
+from grok_sweep.tasks import make_task
 
 P = 13
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "checkpoints.json").read_text())

@@ -17,7 +17,8 @@ from analysis.checkpoints.listed import by_list, task_of
 from analysis.checkpoints.read import read
 from analysis.checkpoints.splits import PROVES, doubt, find_split, rank, rank_splits
 from grok_sweep.config import DataConfig, SplitBy
-from grok_sweep.tasks import make_task, shuffled
+from grok_sweep.splits import shuffled
+from grok_sweep.tasks import make_task
 
 P = 23
 RULES = [SplitRule(SplitBy.paper, 0.3, 1), SplitRule(SplitBy.torch, 0.4, 5), SplitRule(SplitBy.paper, 0.75, 0)]

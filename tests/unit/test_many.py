@@ -29,9 +29,9 @@ ADD = [
 UNLIKE = [
     {"data.operation": "divide"}, {"data.operation": "multiply", "data.frac_train": 0.7}, {"data.frac_train": 0.006},
     {"data.label_noise": 0.3}, {"data.label_noise": 0.5, "data.split_seed": 4}, {"data.operation": "random"},
-    {"data.operation": "random", "data.split_seed": 1}, {"data.operation": "subtract", "model.output_scale": 3.0},
+    {"data.operation": "random", "data.split_seed": 1}, {"model.output_scale": 3.0},
     {"model.attention_rate": 0.3, "model.init_scale": 2.0}, {"data.split": "unordered"},
-    {"data.operation": "divide", "model.init_seed": 7, "data.frac_train": 0.61},
+    {"data.operation": "divide", "model.init_seed": 7, "data.frac_train": 0.61}, {"data.operation": "subtract"},
 ]  # fmt: skip
 """Among them pairs that are measured at once, and such as have nobody like them."""
 
@@ -200,6 +200,7 @@ def test_who_is_alike(monkeypatch):
     assert [3, 4] in together, "noise with noise"
     assert [5] in together, "random answers are drawn by a seed"
     assert [7] in together, "another scale is another network"
+    assert [8] in together, "and so is another rate of attention"
 
 
 def test_what_is_wanted_is_what_the_settings_say():

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from grok_sweep.config import OPERATIONS, DataConfig, Split, SplitBy, smallest_divisor
 from grok_sweep.operations import NAMED
-from grok_sweep.tasks import Task, make_task, shuffled
+from grok_sweep.splits import shuffled
+from grok_sweep.tasks import Task, make_task
 
 ROOT = Path(__file__).parents[2]
 
