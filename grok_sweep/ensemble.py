@@ -22,7 +22,7 @@ from grok_sweep.config import RunConfig, flat
 from grok_sweep.models import build
 from grok_sweep.models.by_hand import TransformerByHand, scales_of
 from grok_sweep.models.pairs import lay
-from grok_sweep.models.parameters import Weights
+from grok_sweep.models.parameters import unflatten
 from grok_sweep.models.transformer import Transformer
 from grok_sweep.optimizers import Factors, Moments, OptimizerState
 from grok_sweep.train import Setup, TrainState
@@ -181,7 +181,8 @@ class Ensemble:
 
     def _step(self, now: Stacked, by: Factors) -> Stacked:
         gradient = torch.zeros_like(now.weights)
-        weights = {name: w.contiguous() for name, w in self._named(now.weights).items()}
+        shapes = self._first.shapes
+        weights = {name: w.contiguous() for name, w in unflatten(now.weights, shapes).items()}
         losses = torch.zeros_like(self._n_pairs)
         of_pairs, loss_dtype = train.OBJECTIVES[self._first.config.loss], self._first.loss_dtype
 
@@ -191,7 +192,7 @@ class Ensemble:
             losses[places] = found / n_pairs
             return found, by_logits
 
-        self._by_hand.gradients(weights, self._named(gradient), self._pairs, self._scales, objectives)
+        self._by_hand.gradients(weights, unflatten(gradient, shapes), self._pairs, self._scales, objectives)
         config, mask = self._first.config.optimizer, self._first.mask
         moved, moments = optimizers.RULES[config.name](
             now.weights, gradient, now.moments, by, config.is_decoupled, mask
@@ -199,12 +200,6 @@ class Ensemble:
         objective = self._pairs.summed(losses)[:, 0]
         is_sound = now.is_sound & objective.isfinite()
         return Stacked(moved, moments, objective, gradient, now.weights, is_sound, now.n_sound + is_sound)
-
-    def _named(self, vectors: Float[Tensor, "n_members n_parameters"]) -> Weights:
-        """Views of all members' parameters under their names."""
-        shapes = self._first.shapes
-        parts = vectors.split([math.prod(shape) for shape in shapes.values()], 1)
-        return {name: part.unflatten(1, shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
     def _column(self, values: Sequence[float]) -> Float[Tensor, "n_places 1"]:
         """A value of each member at each of its places."""

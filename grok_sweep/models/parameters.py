@@ -24,10 +24,10 @@ def n_parameters(shapes: Shapes) -> int:
     return sum(math.prod(shape) for shape in shapes.values())
 
 
-def unflatten(vector: Float[Tensor, " n_parameters"], shapes: Shapes) -> Weights:
-    """Views of `vector` under their names."""
-    parts = vector.split([math.prod(shape) for shape in shapes.values()])
-    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+def unflatten(vector: Float[Tensor, "*members n_parameters"], shapes: Shapes) -> Weights:
+    """Views of `vector`, or of one a row for each of several networks, under their names."""
+    parts, members = vector.split([math.prod(shape) for shape in shapes.values()], -1), vector.shape[:-1]
+    return {name: part.view(*members, *shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
 def flatten(weights: Mapping[str, Tensor], shapes: Shapes) -> Float[Tensor, " n_parameters"]:
