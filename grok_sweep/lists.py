@@ -36,7 +36,7 @@ class Lists:
 
     def masked(self, values: Float[Tensor, "n width"]) -> Float[Tensor, "n_keys longest width"]:
         """The values of each list's things, 0 where it is filled up."""
-        return self.taken(values) * self.is_thing.to(values)
+        return self.taken(values) * self.is_thing
 
     def put_back(self, values: Float[Tensor, "n_keys longest width"]) -> Float[Tensor, "n width"]:
         """The value at each thing's place."""

@@ -255,7 +255,7 @@ def gradient(
     objective = partial(_OBJECTIVES[fixed.config.loss], loss_dtype=fixed.loss_dtype, n_pairs=len(batch.labels))
     if fixed.by_hand is not None and dropout is None:
         by_weights = torch.zeros_like(weights)
-        parts = unflatten(weights, fixed.shapes), unflatten(by_weights, fixed.shapes)
+        parts = unflatten(weights[None], fixed.shapes), unflatten(by_weights[None], fixed.shapes)
         return fixed.by_hand.gradient(*parts, batch.a, batch.b, batch.labels, objective), by_weights
     leaf = weights.detach().requires_grad_()
     with _same_bits_each_time() if fixed.config.compile else nullcontext():

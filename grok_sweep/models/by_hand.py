@@ -52,6 +52,7 @@ class TransformerByHand:
 
     def __init__(self, network: Transformer) -> None:
         self.network = network
+        self._scales = scales_of([network.config])
         self._buffers: dict[str, Tensor] = {}
         self._laid: tuple[Tensor, Tensor, Pairs] | None = None
 
@@ -64,21 +65,23 @@ class TransformerByHand:
         labels: Int[Tensor, " n_pairs"],
         objective: Objective,
     ) -> Float[Tensor, ""]:
-        """The loss of one network on the pairs (a, b); its gradient by every parameter is added to `out`."""
+        """The loss of one network on the pairs (a, b); its gradient by every parameter is added to `out`.
+
+        Args:
+            weights, out: of this one member, which is their first axis.
+        """
         if (
             self._laid is None or self._laid[0] is not a or self._laid[1] is not b
         ):  # once for a batch that comes again
             self._laid = (a, b, lay([(a, b)], self.network.p, self.network.config.n_heads))
-        ours, by_ours = ({name: w[None] for name, w in named.items()} for named in (weights, out))
-        scales = scales_of([self.network.config])
 
         def objectives(logits: Tensor, places: slice) -> tuple[Tensor, Tensor]:
             return objective(logits, labels[places])
 
-        of_chunks = self.gradients(ours, by_ours, self._laid[2], scales, objectives)
+        of_chunks = self.gradients(weights, out, self._laid[2], self._scales, objectives)
         return torch.stack(of_chunks).sum()
 
-    @torch.inference_mode()  # a fifth of a tiny network's step is autograd's bookkeeping, of use to nobody here
+    @torch.inference_mode()  # autograd's bookkeeping takes a tenth of a tiny network's step, for nothing
     def gradients(
         self, weights: Weights, out: Weights, pairs: Pairs, scales: Scales, objectives: Objectives
     ) -> list[Tensor]:

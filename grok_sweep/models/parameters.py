@@ -25,11 +25,9 @@ def n_parameters(shapes: Shapes) -> int:
 
 
 def unflatten(vector: Float[Tensor, "*members n_parameters"], shapes: Shapes) -> Weights:
-    """Views of `vector` under their names; of several networks' vectors, with the networks' axis first."""
-    parts = vector.split([math.prod(shape) for shape in shapes.values()], -1)
-    return {
-        name: part.view(part.shape[:-1] + shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)
-    }
+    """Views of `vector`, or of one a row for each of several networks, under their names."""
+    parts, members = vector.split([math.prod(shape) for shape in shapes.values()], -1), vector.shape[:-1]
+    return {name: part.view(*members, *shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
 def flatten(weights: Mapping[str, Tensor], shapes: Shapes) -> Float[Tensor, " n_parameters"]:

@@ -69,9 +69,8 @@ def test_what_it_gives_is_for_any_further_use():
     """Of what is computed without autograd's bookkeeping, nothing leaves: it could not be differentiated again."""
     fixed, weights = setup_of()
     assert not any(tensor.is_inference() for tensor in train.gradient(weights, fixed, fixed.batch))
-    assert not train.step(
-        train.initial_state(fixed), fixed, hyper_at(fixed.config.optimizer, 0)
-    ).weights.is_inference()
+    after = train.step(train.initial_state(fixed), fixed, hyper_at(fixed.config.optimizer, 0))
+    assert not after.weights.is_inference()
 
 
 def test_it_is_autograds_to_rounding_in_float32_at_the_papers_size():
@@ -110,9 +109,9 @@ def test_its_logits_are_the_networks():
         seen.append(logits.clone())
         return logits.sum(), torch.ones_like(logits)
 
-    parts = [unflatten(vector, fixed.shapes) for vector in (weights, torch.zeros_like(weights))]
+    parts = [unflatten(vector[None], fixed.shapes) for vector in (weights, torch.zeros_like(weights))]
     fixed.by_hand.gradient(*parts, fixed.batch.a, fixed.batch.b, fixed.batch.labels, look)
-    expected = fixed.network.forward(parts[0], fixed.batch.a, fixed.batch.b).logits
+    expected = fixed.network.forward(unflatten(weights, fixed.shapes), fixed.batch.a, fixed.batch.b).logits
     torch.testing.assert_close(seen[0], expected, rtol=0, atol=1e-6)
 
 
