@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from grok_sweep.measures.told import frequencies, plain
+
 LEAST_GAP = 1.5
 """Decades: below this the network has no key frequencies."""
 
@@ -43,9 +45,8 @@ class Gap:
         return self.is_above & (self.gap >= LEAST_GAP)
 
     def told(self) -> KeyFrequencies:
-        *above, gap = torch.cat([self.is_above.double(), self.gap[None]]).tolist()
-        freqs = [k for k, is_above in enumerate(above, 1) if is_above]
-        return KeyFrequencies(freqs if gap >= LEAST_GAP else None, gap, freqs)
+        above, keys, gap = plain([self.is_above, self.is_key, self.gap])
+        return KeyFrequencies(frequencies(keys), gap, frequencies(above) or [])
 
 
 def largest_gap(delta: Float[Tensor, " n_freqs"]) -> Gap:

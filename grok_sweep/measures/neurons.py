@@ -39,7 +39,7 @@ def frac_neurons_85_weighted(evaluation: Evaluation) -> Tensor | None:
         return None
     weight = evaluation.neuron_blocks.total * readout.double().square().sum(1)
     share = torch.where(_is_of(evaluation).any(0), weight, 0.0).sum() / weight.sum()
-    return _where_numbers(evaluation, where_defined(weight.sum() > 0, share))
+    return _where_numbers(evaluation, share)
 
 
 @told_as(wholes_or_none)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import torch
 from small_runs import assert_equal_runs, ensembles_of, plan_of, small_config
 
 from grok_sweep import run as of_run
+from grok_sweep import train
 from grok_sweep.config import (
     DataConfig,
     EnsembleConfig,
@@ -27,11 +29,14 @@ from grok_sweep.config import (
     StopConfig,
 )
 from grok_sweep.ensemble import Alone, Ensemble
+from grok_sweep.measures.rows import Wanted
+from grok_sweep.run import Waiting
 from grok_sweep.store import State, SweepDir, read_jsonl
 from grok_sweep.sweep import together
 from grok_sweep.sweep.cancel import ask_to_stop
 from grok_sweep.sweep.claims import Claims
 from grok_sweep.sweep.worker import work
+from grok_sweep.tasks import make_task
 
 ROOT = Path(__file__).parents[2]
 P = 13
@@ -132,6 +137,43 @@ def test_rows_measured_at_once_are_those_of_each_alone_to_rounding(tmp_path, mon
     n_rows = sum(len(beside.run(run_id).rows()) for run_id in ids)
     assert max(sizes) >= 3
     assert sum(sizes) == n_rows - len(ids), "all but the rows with which runs begin"
+
+
+def test_what_was_measured_with_others_is_what_stands_in_the_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(together, "MEASURED_AT_ONCE", ("cpu",))
+    ready = together.ready
+
+    def marked(wanted: Any, states: Any) -> Any:
+        found = ready(wanted, states)
+        for one in found:
+            one.always["test_loss"] = one.measured["gini_W_E"] = 77.0
+            one.vectors["excluded_loss_k"] = [77.0]
+        return found
+
+    monkeypatch.setattr(together, "ready", marked)
+    sweep, ids = plan_of(tmp_path / "s", *(member(i, n_steps=50) for i in range(2)))
+    work(sweep.path, ids)
+    for run_id in ids:
+        first, *others = sweep.run(run_id).rows()
+        assert first["test_loss"] != 77, "the row with which a run begins is its own"
+        assert {(row["step"], row["test_loss"], row["gini_W_E"]) for row in others} == {
+            (25, 77.0, 77.0),
+            (50, 77.0, 77.0),
+        }
+        assert others[-1]["excluded_loss_k"] == [77.0]
+
+
+def test_a_state_that_is_not_finite_or_not_waited_for_wants_no_row():
+    fixed = train.setup(member(), make_task(member().data))
+    state = replace(next(train.training(train.initial_state(fixed), fixed)), step=5)
+    row = Wanted.of(member(), make_task(member().data), fixed)
+    one = together.Member("a", lambda error: None)
+    one.waiting = Waiting(fixed, state, 5, row)
+    assert one.wants_row(state)
+    assert not one.wants_row(replace(state, step=4))
+    assert not one.wants_row(replace(state, objective=math.nan))
+    one.waiting = Waiting(fixed, state, 5)
+    assert not one.wants_row(state)
 
 
 def test_one_that_breaks_has_no_row_measured_with_the_others(tmp_path, monkeypatch):

@@ -289,6 +289,10 @@ def test_softmax_collapse_is_a_share_of_the_train_pairs():
     logits[collapsed, 2] = 50
     logits[task.test_mask, 2] = 50
     assert collapse.softmax_collapse(of_logits(task, logits)) == 3 / task.n_train
+    logits[~task.train_mask] = math.nan
+    assert collapse.softmax_collapse(of_logits(task, logits)) == 3 / task.n_train
+    logits[collapsed[0], 1] = math.nan
+    assert collapse.softmax_collapse(of_logits(task, logits)) is None
 
 
 # --- the gap ------------------------------------------------------------------------------------------------
