@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from small_runs import assert_equal_runs
+from small_runs import assert_equal_runs, ensembles_of
 
 from grok_sweep.store import RunDir, State, SweepDir
 from grok_sweep.sweep.claims import Claims, process_start
@@ -31,20 +31,23 @@ class Chaos:
 
     Attributes:
         did: how often each thing was done.
+        n_held: how many runs a worker held when it was killed or suspended, each time.
     """
 
     def __init__(self, folder: Path, words: list[str], draws: random.Random) -> None:
         self.folder, self.words, self.draws = folder, words, draws
         self.sweep = SweepDir(folder / "default")
         self.did: Counter[str] = Counter()
+        self.n_held: list[int] = []
         self.log = folder / "launches.log"
         self._launches: list[subprocess.Popen[bytes]] = []
         self._suspended: dict[int, float] = {}
 
-    def go_on_until(self, n_kills: int, most_pause_s: float, seconds: float) -> None:
-        """Do harm until it was done so often; then let the same command finish."""
+    def go_on_until(self, n_kills: int, most_pause_s: float, seconds: float, n_to_several: int = 0) -> None:
+        """Do harm until it was done so often, and to workers of several runs so often; then let the same command
+        finish."""
         ends = time.monotonic() + seconds
-        while sum(self.did.values()) < n_kills:
+        while sum(self.did.values()) < n_kills or sum(n > 1 for n in self.n_held) < n_to_several:
             assert time.monotonic() < ends, f"only {dict(self.did)} in {seconds:.0f} s"
             assert not self._is_done() or not self.did, f"done after {dict(self.did)}: make the runs longer"
             self._start_what_is_missing()
@@ -92,7 +95,7 @@ class Chaos:
             self._launches.append(launch)
 
     def _workers(self) -> list[int]:
-        """Those that hold a run."""
+        """Those that hold a run, once for each."""
         claims = Claims(self.sweep, TIMEOUT_S)
         holders = [claims.holder(run.run_id) for run in self.sweep.plan()]
         return [h.pid for h in holders if h is not None and h.is_here() and process_start(h.pid) == h.started]
@@ -101,7 +104,7 @@ class Chaos:
         workers = [pid for pid in self._workers() if pid not in self._suspended and pid != os.getpid()]
         if not workers:
             return
-        worker, launch = self.draws.choice(workers), self.draws.choice(self._launches)
+        worker, launch = self.draws.choice(sorted(set(workers))), self.draws.choice(self._launches)
         what = self.draws.choice(
             ["kill a worker", "kill a worker", "suspend a worker", "kill a launch", "end a launch"]
         )
@@ -116,6 +119,8 @@ class Chaos:
                 return
             launch.send_signal(signal.SIGKILL if what == "kill a launch" else signal.SIGTERM)
         self.did[what] += 1
+        if what in (KILL, SUSPEND):
+            self.n_held.append(workers.count(worker))
 
     def _wake(self) -> None:
         for pid in [pid for pid, at in self._suspended.items() if at <= time.monotonic()]:
@@ -144,14 +149,16 @@ def without_settings(run_dir: RunDir) -> dict[str, object]:
 
 @pytest.mark.timeout(2700)
 @pytest.mark.parametrize(
-    "n_kills, most_pause_s, n_runs, n_steps, seconds",
+    "n_kills, most_pause_s, n_runs, n_steps, seconds, size",
     [
-        pytest.param(8, 1.5, 4, 2000, 150, id="short", marks=pytest.mark.slow),
-        pytest.param(60, 4.0, 32, 3000, 800, id="long", marks=pytest.mark.slow),
+        pytest.param(8, 1.5, 4, 2000, 150, 1, id="short", marks=pytest.mark.slow),
+        pytest.param(60, 4.0, 32, 3000, 800, 1, id="long", marks=pytest.mark.slow),
+        pytest.param(8, 1.5, 8, 1200, 150, 3, id="short-together", marks=pytest.mark.slow),
+        pytest.param(60, 4.0, 32, 3000, 800, 4, id="long-together", marks=pytest.mark.slow),
     ],
 )
 def test_whatever_is_killed_every_run_is_done_once_with_the_same_bits(
-    tmp_path: Path, n_kills: int, most_pause_s: float, n_runs: int, n_steps: int, seconds: float
+    tmp_path: Path, n_kills: int, most_pause_s: float, n_runs: int, n_steps: int, seconds: float, size: int
 ):
     words = [
         "p=31", "model.d_model=32", "lr=3e-3", "logger=none", f"steps={n_steps}", f"seed=range(0,{n_runs})",
@@ -159,13 +166,13 @@ def test_whatever_is_killed_every_run_is_done_once_with_the_same_bits(
     seed = random.SystemRandom().randrange(10**6)
     print(f"drawn with random.Random({seed})")
     (tmp_path / "chaos").mkdir()
-    often = ["checkpoint.every_s=0.2", f"claim_timeout_s={TIMEOUT_S}"]
+    often = ["checkpoint.every_s=0.2", f"claim_timeout_s={TIMEOUT_S}", f"ensemble.size={size}"]
     chaos = Chaos(tmp_path / "chaos", [*words, *often], random.Random(seed))
     try:
-        chaos.go_on_until(n_kills, most_pause_s, seconds)
+        chaos.go_on_until(n_kills, most_pause_s, seconds, n_to_several=0 if size == 1 else n_kills // 4)
     finally:
         chaos.end()
-        print(dict(chaos.did))
+        print(dict(chaos.did), "runs of a worker harmed:", chaos.n_held)
     whole = undisturbed(tmp_path / "whole", words)
     assert len(whole.plan()) == n_runs
     assert [run.run_id for run in chaos.sweep.plan()] == [run.run_id for run in whole.plan()]
@@ -180,3 +187,7 @@ def test_whatever_is_killed_every_run_is_done_once_with_the_same_bits(
         assert not list(run_dir.path.glob(".*.tmp"))
         n_attempts += log.count("started: ") + log.count("resumed at ")
     assert n_attempts > n_runs
+    together = ensembles_of(chaos.sweep)
+    most = max((len(line["steps"]) for line in together), default=1)
+    assert 1 < most <= size or most == size == 1
+    assert all(line["is_as_alone"] for line in together)

@@ -349,7 +349,7 @@ def test_a_run_with_which_a_worker_died_trains_alone(tmp_path):
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
 def test_where_memory_runs_out_half_of_them_wait(tmp_path, monkeypatch, error):
     """However that is told: of cuBLAS, and of a CPU's memory, by a mere RuntimeError."""
-    alone, beside, ids = alone_and_together(tmp_path, [member(i) for i in range(4)])
+    alone, beside, ids = alone_and_together(tmp_path, [member(i, n_steps=60) for i in range(4)])
     step, n_steps = Ensemble._step, []
 
     def too_large(self: Ensemble, *arguments: Any) -> Any:

@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from cluster import Cluster
-from small_runs import assert_equal_runs
+from small_runs import assert_equal_runs, ensembles_of
 
 from grok_sweep.store import PlannedRun, State, SweepDir, read_json, read_jsonl
 
@@ -23,6 +24,11 @@ SETTINGS = [
     "measures.names=[gini_W_E,restricted_loss,naps.nap,naps.touchy]",
 ]  # fmt: skip
 """Some 120 rows of a run; what NAP_S makes of them is the run's length."""
+TOGETHER = [
+    "p=23", "model.d_model=16", "lr=3e-3", "steps=1500", "logger=none", "checkpoint.every_s=0.5",
+    "measures.names=[gini_W_E]", "ensemble.size=4",
+]  # fmt: skip
+"""For four runs in one worker: as measures of one's own train alone, steps make their length."""
 LONGEST_S = 180
 
 
@@ -34,6 +40,7 @@ class Sweep:
     cluster: Cluster | None
     environment: dict[str, str] = field(default_factory=dict)
     project: Path = ROOT
+    settings: Sequence[str] = tuple(SETTINGS)
 
     @property
     def folder(self) -> SweepDir:
@@ -45,7 +52,7 @@ class Sweep:
 
     def command(self, *words: str) -> list[str]:
         mine = ["hydra/launcher=slurm"] if self.cluster else ["hydra/launcher=slurm", "hydra.launcher.cluster=local"]
-        return [sys.executable, "launch.py", "-m", *mine, *words, *SETTINGS, f"root={self.root}"]
+        return [sys.executable, "launch.py", "-m", *mine, *words, *self.settings, f"root={self.root}"]
 
     def surroundings(self, nap_s: float = 0.0) -> dict[str, str]:
         slurm = self.cluster.environment if self.cluster else {}
@@ -107,6 +114,11 @@ class Sweep:
     def until_training(self, n: int = 1) -> None:
         self.until(lambda: self.is_training(n), f"{n} runs with rows")
 
+    def until_checkpoints(self, n: int, step: int = 200) -> None:
+        """Until n runs have checkpoints of this step or a later one."""
+        runs = [self.folder.run(run.run_id) for run in self.runs]
+        self.until(lambda: sum(run.status().get("step", 0) >= step for run in runs) >= n, f"{n} checkpoints")
+
     def until_over(self, longest_s: float = LONGEST_S) -> None:
         """Until no job is left in the queue."""
         self.until(lambda: not self.slurm("squeue", "-h").strip(), "an empty queue", longest_s)
@@ -117,7 +129,7 @@ class Sweep:
         """Every run done exactly once, each step once, numbers equal to an undisturbed sweep's, bit for bit."""
         assert self.states() == [State.done] * len(self.runs), self.logs()
         undisturbed = SweepDir(self.root / "undisturbed")
-        undisturbed.add(self.runs)
+        undisturbed.add([replace(run, settings=run.settings | {"ensemble.size": "1"}) for run in self.runs])
         by_one_worker = (
             "import sys; from grok_sweep.sweep.worker import work; work(sys.argv[1], sys.argv[2:], n_threads=1)"
         )
@@ -131,10 +143,23 @@ class Sweep:
             assert mine is not None
             assert its is not None
             assert mine["bitwise"] is True
-            assert {n: v for n, v in mine.items() if n != "sweep" and "seconds" not in n} == {
-                n: v for n, v in its.items() if n != "sweep" and "seconds" not in n
-            }
+            assert _repeated(mine) == _repeated(its)
+
+    def began_at(self) -> dict[str, list[int]]:
+        """Run -> the step from which each of its attempts went on."""
+        files = {run.run_id: self.folder.run(run.run_id).provenance_file for run in self.runs}
+        attempts = {run_id: (read_json(file) or {"attempts": []})["attempts"] for run_id, file in files.items()}
+        return {run_id: [each["from_step"] for each in found] for run_id, found in attempts.items()}
 
     def n_attempts(self) -> int:
-        provenance = [read_json(self.folder.run(run.run_id).provenance_file) or {} for run in self.runs]
-        return sum(len(each["attempts"]) for each in provenance)
+        return sum(map(len, self.began_at().values()))
+
+    def groups(self, pid: int) -> list[dict[str, int]]:
+        """Who was together in this worker, run -> step, each time that it changed."""
+        return [line["steps"] for line in ensembles_of(self.folder, str(pid))]
+
+
+def _repeated(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a summary, what does not depend on where, when and beside whom the run was trained."""
+    kept = {n: v for n, v in summary.items() if n != "sweep" and "seconds" not in n}
+    return kept | {"settings": {n: v for n, v in summary["settings"].items() if n != "ensemble.size"}}

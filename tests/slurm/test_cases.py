@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from cluster import CPUS
-from slurm_sweep import OWN, ROOT, Sweep
+from slurm_sweep import OWN, ROOT, TOGETHER, Sweep
 
 from grok_sweep.store import State
 
@@ -258,6 +258,79 @@ def test_enough_failures_end_the_sweep(sweep: Sweep):
     del sweep.environment["FAIL_AT"]
     sweep.launch(*words, "retry=failed")
     sweep.assert_as_undisturbed()
+
+
+# --- four runs in a worker ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ensembles(sweep: Sweep) -> Sweep:
+    sweep.settings = TOGETHER
+    return sweep
+
+
+def test_sigkill_of_a_worker_of_four(ensembles: Sweep):
+    """Those with which it died train alone from then on; the other two train together."""
+    sweep = ensembles
+    sweep.launch("seed=range(0,6)", workers(1))
+    sweep.until_checkpoints(4)
+    (job,) = sweep.jobs()
+    killed = sweep.pids()[job]
+    os.kill(killed, signal.SIGKILL)
+    sweep.until_over()
+    assert sweep.job(job)["Restarts"] == "1"
+    (first,) = sweep.groups(killed)
+    assert len(first) == 4
+    others = {run.run_id for run in sweep.runs} - first.keys()
+    assert sweep.pids()[job] != killed
+    assert {frozenset(group) for group in sweep.groups(sweep.pids()[job])} == {frozenset(others)}
+    began_at = sweep.began_at()
+    assert all(len(began_at[run_id]) == 2 and began_at[run_id][1] >= 200 for run_id in first)
+    assert [began_at[run_id] for run_id in others] == [[0], [0]]
+    sweep.assert_as_undisturbed()
+
+
+def test_usr2_to_a_worker_of_four(ensembles: Sweep):
+    """Told to leave it did not die: they go on together."""
+    sweep = ensembles
+    sweep.launch("seed=range(0,4)", workers(1))
+    sweep.until_checkpoints(4)
+    (job,) = sweep.jobs()
+    told = sweep.pids()[job]
+    sweep.slurm("scancel", "--signal=USR2", job)
+    sweep.until(lambda: sweep.states() == [State.interrupted] * 4, "four checkpoints", 5)
+    sweep.until_over()
+    assert sweep.job(job)["Restarts"] == "1"
+    (before,), (after,) = sweep.groups(told), sweep.groups(sweep.pids()[job])
+    assert before.keys() == after.keys() == {run.run_id for run in sweep.runs}
+    (step,) = set(after.values())
+    assert step > 0
+    assert list(sweep.began_at().values()) == [[0, step]] * 4
+    sweep.assert_as_undisturbed()
+
+
+def test_scancel_of_one_worker_of_four(ensembles: Sweep):
+    """The other one takes them over, once its own four are done."""
+    sweep = ensembles
+    sweep.launch("seed=range(0,8)", workers(2))
+    sweep.until_checkpoints(8)
+    victim, other = sweep.jobs()
+    sweep.slurm("scancel", victim)
+    sweep.until(lambda: sweep.states().count(State.interrupted) == 4, "four checkpoints", 5)
+    sweep.until_over()
+    assert (sweep.job(victim)["JobState"], sweep.job(victim)["Restarts"]) == ("CANCELLED", "0")
+    assert sweep.job(other)["JobState"] == "COMPLETED"
+    (left,), (own, *taken_over) = (sweep.groups(sweep.pids()[job]) for job in (victim, other))
+    assert len(left) == len(own) == 4
+    assert {*left, *own} == {run.run_id for run in sweep.runs}
+    assert len(taken_over[0]) == 2, "its part: for all it knows the launch has two workers"
+    assert {run_id for group in taken_over for run_id in group} == set(left)
+    assert min(step for group in taken_over for step in group.values()) >= 200
+    assert sweep.n_attempts() == 12
+    sweep.assert_as_undisturbed()
+
+
+# --- launches -----------------------------------------------------------------------------------------------
 
 
 def test_a_launch_from_inside_a_job(sweep: Sweep, tmp_path: Path):
