@@ -236,6 +236,10 @@ class ModelConfig:
         return found
 
 
+FOLDED = {"architecture": "transformer", "n_layers": 1, "norm": Norm.none}
+"""Of a model's settings, those with which it is computed by its folded weights (models/folded.py)."""
+
+
 @dataclass
 class OptimizerConfig:
     name: OptimizerName = OptimizerName.adamw

@@ -18,53 +18,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from grok_sweep import optimizers, train
-from grok_sweep.config import RunConfig, flat
-from grok_sweep.models import build
 from grok_sweep.models.by_hand import TransformerByHand, scales_of
 from grok_sweep.models.pairs import lay
 from grok_sweep.models.parameters import unflatten
 from grok_sweep.models.transformer import Transformer
 from grok_sweep.optimizers import Factors, Moments, OptimizerState
 from grok_sweep.train import Setup, TrainState
-
-# --- who may train with whom --------------------------------------------------------------------------------
-
-AGREE = (
-    "data.p", "model.architecture", "model.n_layers", "model.d_model", "model.n_heads", "model.d_head", "model.d_mlp",
-    "model.activation", "model.equals_logit", "model.norm", "model.mlp_biases", "model.tied", "model.dropout",
-    "optimizer.name", "optimizer.decay", "optimizer.decay_target", "optimizer.batch_size", "loss", "dtype",
-    "loss_dtype", "allow_tf32", "compile", "device", "ensemble.size",
-)  # fmt: skip
-"""Settings that members share: shapes, and which operations a step is made of."""
-DIFFER = (
-    "data.operation", "data.frac_train", "data.split", "data.split_by", "data.split_seed", "data.label_noise",
-    "model.init_seed", "model.init_scale", "model.output_scale", "model.attention_rate", "optimizer.lr",
-    "optimizer.weight_decay", "optimizer.beta1", "optimizer.beta2", "optimizer.momentum", "optimizer.eps",
-    "optimizer.warmup_steps",
-)  # fmt: skip
-"""Settings in which they may differ: which pairs and labels, and numbers."""
-OWN = (
-    "measures.", "logger.", "stop.", "phases.", "snapshots.", "checkpoint.", "n_steps", "root", "sweep",
-    "claim_timeout_s",
-)  # fmt: skip
-"""Settings that are no part of a step, by the beginning of their names."""
-
-
-def compatible_key(config: RunConfig) -> tuple[object, ...] | None:
-    """Runs with the same key can train together; None: this one trains alone.
-
-    Alone are networks whose gradient is not written out (models/by_hand.py), compiled ones, batches drawn anew at
-    each step, and code of the user's own, which may change its process from one run to the next.
-    """
-    model, is_whole = config.model, config.optimizer.batch_size is None
-    is_own = any("." in name for name in (config.data.operation, *config.measures.names))
-    if not build.is_folded(model) or is_own or model.dropout or config.compile or not is_whole:
-        return None
-    settings = flat(config)
-    return (*(settings[name] for name in AGREE), config.optimizer.momentum > 0)
-
-
-# --- the step -----------------------------------------------------------------------------------------------
 
 AHEAD = 64
 """Steps whose factors are reckoned, and sent to the device, at a time."""

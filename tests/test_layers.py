@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     # The experiment: pure, in the order in which it happens.
     "grok_sweep.config",
+    "grok_sweep.companions",
     "grok_sweep.dotted",
     "grok_sweep.draws",
     "grok_sweep.lists",
@@ -106,6 +107,7 @@ WITHOUT_TORCH = [
     "grok_sweep.commands",
     "grok_sweep.__main__",
     "grok_sweep.config",
+    "grok_sweep.companions",
     "grok_sweep.phases",
     "grok_sweep.summary",
     "grok_sweep.measures.table",
@@ -319,6 +321,7 @@ def test_every_file_of_the_program_is_read():
     assert {
         "launch",
         "grok_sweep.config",
+        "grok_sweep.companions",
         "grok_sweep.sweep.claims",
         "hydra_plugins.grok_sweep",
         "analysis.load",

@@ -234,6 +234,7 @@ COMMANDS: list[Row] = [
         "weigth_decay=1",
         ["weigth_decay=1: Key 'weigth_decay' not in 'LaunchConfig'; did you mean optimizer.weight_decay?"],
     ),
+    ("ensemble=4", ["ensemble=4: it holds several settings, name one of them: ensemble.size"]),
     ("modle=mlp", ["modle=mlp: Key 'modle' not in 'LaunchConfig'; did you mean model?"]),
     ("nonsense=1", ["nonsense=1: Key 'nonsense' not in 'LaunchConfig'; all settings stand in grok_sweep/config.py"]),
     ("+nonsense=1", ["unknown setting 'nonsense'"]),

@@ -100,7 +100,8 @@ def _workers(paces: Sequence[Pace], most: int | None) -> list[str]:
     at_work = workers([p.seen for p in paces])
     hosts = Counter(holder.host for holder in at_work)
     rows = [["run", "step", "steps/s", "left", "host", "pid", "sign", ""]]
-    rows += [_worker(p, p.seen.holder) for p in paces if p.seen.holder]
+    held = [(p, p.seen.holder) for p in paces if p.seen.holder]
+    rows += [_worker(p, holder) for p, holder in sorted(held, key=lambda one: (one[1].host, one[1].pid))]
     lines = [cut(line) for line in columns(rows)]
     at = ", ".join(f"{n} on {host}" for host, n in hosts.most_common(5)) + (", …" if len(hosts) > 5 else "")
     together = f", with {len(paces)} runs" if len(paces) > len(at_work) else ""

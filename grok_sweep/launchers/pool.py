@@ -27,6 +27,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from grok_sweep.companions import together_in_words
 from grok_sweep.launchers.devices import gpus_for, shared_out, wrong_here
 from grok_sweep.launchers.plan_launcher import PlanLauncher
 from grok_sweep.launchers.report import last_words
@@ -100,6 +101,8 @@ class PoolLauncher(PlanLauncher, Launcher):
                     f"finished before; workers: {n_workers}, threads of each: {n_threads}"
                     + (f", dealt out to {len(gpus)} GPUs" if gpus else "")
                 )
+                for line in together_in_words([view.run.settings for view in watch.left.values()]):
+                    shown.say(line)
                 pool = Pool(watch, shown, n_workers, n_threads, gpus)
                 pool.run(stop, plan.options.failures_allowed)
                 interrupted = stop() or pool.is_cancelled

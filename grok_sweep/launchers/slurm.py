@@ -22,6 +22,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from grok_sweep.companions import together_in_words
 from grok_sweep.launchers import slurm_jobs
 from grok_sweep.launchers.code_copy import copy_code
 from grok_sweep.launchers.devices import wrong_here
@@ -105,6 +106,8 @@ class SlurmLauncher(PlanLauncher, Launcher):
         print(
             f"{watch.n_runs} runs in {plan.sweep.path}: {len(watch.left)} to train, {watch.n_before} finished "
             f"before; workers: {n_workers}, threads of each: {self.settings.cpus_per_task}",
+            *together_in_words([view.run.settings for view in watch.left.values()]),
+            sep="\n",
             flush=True,
         )
         is_here = self.settings.cluster == "local"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from grok_sweep.config import ModelConfig, Norm
+from grok_sweep.config import FOLDED, ModelConfig
 from grok_sweep.dotted import at_dotted_path, told
 from grok_sweep.models.by_hand import TransformerByHand
 from grok_sweep.models.general import GeneralTransformer
@@ -42,8 +42,8 @@ def network(config: ModelConfig, p: int) -> Network:
 
 
 def is_folded(config: ModelConfig) -> bool:
-    """Whether the fast transformer computes it: one layer, no LayerNorm; the one whose gradient is written out."""
-    return config.architecture == "transformer" and config.n_layers == 1 and config.norm is Norm.none
+    """Whether the fast transformer computes it: the one whose gradient is written out."""
+    return all(getattr(config, name) == value for name, value in FOLDED.items())
 
 
 def by_hand(network: Network) -> TransformerByHand | None:

@@ -15,9 +15,9 @@ LAUNCH = Path(__file__).resolve().parents[2] / "launch.py"
 
 
 def settings_of(sweep: SweepDir, run: PlannedRun) -> dict[str, Any]:
-    """Its settings, with the folder that it lies in now for sweep and root, as the user named it."""
+    """Its settings by itself, with the folder that it lies in now for sweep and root, as the user named it."""
     root = os.path.relpath(sweep.path.resolve().parent) if not sweep.path.is_absolute() else str(sweep.path.parent)
-    return run.settings | {"sweep": sweep.path.resolve().name, "root": root}
+    return run.settings | {"sweep": sweep.path.resolve().name, "root": root, "ensemble.size": "1"}
 
 
 def alone(sweep: SweepDir, run: PlannedRun) -> str:

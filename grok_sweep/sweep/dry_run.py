@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from grok_sweep.companions import together_in_words
 from grok_sweep.store import PlannedRun
 from grok_sweep.sweep.claims import Claims
 from grok_sweep.sweep.grid import Plan
@@ -35,6 +36,8 @@ def print_plan(plan: Plan, cost: Callable[[Sequence[PlannedRun]], Sequence[str]]
     _say(lines)
     if left:
         _say(cost(left))
+        if company := together_in_words([run.settings for run in left]):
+            _say([*company, "(times and core-hours are those of runs trained one by one)"])
     _say(["dry_run=true: nothing was started or written"])
 
 

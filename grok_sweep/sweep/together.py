@@ -105,10 +105,7 @@ class Together:
         members = [first]
         try:
             while members:
-                if self._is_to_be_filled(len(members)):
-                    came = self._more(self.size - len(members))
-                    members += came
-                    self._filled, self._came = time.monotonic(), len(came)
+                members += self._newcomers(len(members))
                 try:
                     self._stretch(members)
                 except RuntimeError as error:  # OutOfMemoryError is one; cuBLAS and a CPU tell of memory by others
@@ -117,6 +114,14 @@ class Together:
             for member in members:
                 member.abandon()
             raise
+
+    def _newcomers(self, n: int) -> list[Member]:
+        """Who fills the free places beside n members, where it is time to look."""
+        if not self._is_to_be_filled(n):
+            return []
+        came = self._more(self.size - n)
+        self._filled, self._came = time.monotonic(), len(came)
+        return came
 
     def _is_to_be_filled(self, n: int) -> bool:
         if n >= self.size or self._stop():
@@ -147,12 +152,13 @@ class Together:
                 ticked = time.monotonic()
             if seen:
                 pace.looked(done)
-            if gone or (is_tick and self._is_to_be_filled(len(members))):
+            came = self._newcomers(len(members)) if is_tick and not gone else []
+            if gone or came:
                 # All of them look: the next ensemble begins with the states that they have seen.
                 gone += [
                     i for i in range(len(members)) if i not in seen and not members[i].see(Seen(ensemble.state(i)))
                 ]
-                members[:] = [member for i, member in enumerate(members) if i not in gone]
+                members[:] = [member for i, member in enumerate(members) if i not in gone] + came
                 return
 
     def _rows(self, members: Sequence[Member], ensemble: Ensemble | Alone, seen: Sequence[int]) -> dict[int, Ready]:

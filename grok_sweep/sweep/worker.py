@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
+from grok_sweep.companions import Key, compatible_key
 from grok_sweep.config import RunConfig, from_flat, resolved
-from grok_sweep.ensemble import compatible_key
 from grok_sweep.machine import keep_freed_memory
 from grok_sweep.process_state import ProcessState
 from grok_sweep.run import Attempt, Hooks, Progress, attempt, driven
@@ -25,8 +25,6 @@ from grok_sweep.sweep.failures import Failures
 from grok_sweep.sweep.sizes import best_size
 from grok_sweep.sweep.status import has_work, needs_work
 from grok_sweep.sweep.together import Member, Together
-
-Key = tuple[object, ...]
 
 
 def work(
@@ -151,8 +149,8 @@ class _Worker:
         if run.run_id not in self._keys:
             self._keys[run.run_id] = None
             if run.settings.get("ensemble.size", "1") != "1":
-                with suppress(ValueError):  # which is told where it is trained
-                    self._keys[run.run_id] = compatible_key(resolved(_config(self._sweep, run)))
+                with suppress(KeyError):  # a plan of another version, which is told where it is trained
+                    self._keys[run.run_id] = compatible_key(run.settings)
         key = self._keys[run.run_id]
         return None if key is None or _claims(self._sweep, run).deaths(run.run_id, self._began) else key
 

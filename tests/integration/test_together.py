@@ -35,7 +35,7 @@ from grok_sweep.store import State, SweepDir, read_jsonl
 from grok_sweep.sweep import together
 from grok_sweep.sweep.cancel import ask_to_stop
 from grok_sweep.sweep.claims import Claims
-from grok_sweep.sweep.worker import work
+from grok_sweep.sweep.worker import _Worker, work
 from grok_sweep.tasks import make_task
 
 ROOT = Path(__file__).parents[2]
@@ -293,6 +293,19 @@ def test_freed_places_are_filled_and_what_does_not_fit_trains_alone(tmp_path, mo
     joined = [line for line in ensembles_of(beside) if {ids[3], ids[4]} <= line["steps"].keys()]
     assert joined, "one that came later was to train beside one that was there"
     assert joined[0]["steps"][ids[3]] > joined[0]["steps"][ids[4]]
+
+
+def test_where_nobody_is_left_to_come_nothing_is_laid_anew(tmp_path, monkeypatch):
+    """On a GPU a step is recorded anew each time."""
+    monkeypatch.setattr(together, "TICK_S", 0.0)
+    monkeypatch.setattr(together, "FILL_EVERY_S", 0.0)
+    sweep, ids = plan_of(tmp_path / "s", *(member(i, n_steps=60) for i in range(2)))
+    asked: list[int] = []
+    part = _Worker._part_of_others
+    monkeypatch.setattr(_Worker, "_part_of_others", lambda self, key, n: asked.append(n) or part(self, key, n))
+    work(sweep.path, ids)
+    assert len(asked) > 3, "free places were to be looked at"
+    assert len(ensembles_of(sweep)) == 1
 
 
 def test_each_worker_takes_its_part(tmp_path):
