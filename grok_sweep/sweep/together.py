@@ -152,13 +152,14 @@ class Together:
                 ticked = time.monotonic()
             if seen:
                 pace.looked(done)
-            came = self._newcomers(len(members)) if is_tick and not gone else []
-            if gone or came:
+            if gone:
                 # All of them look: the next ensemble begins with the states that they have seen.
-                gone += [
-                    i for i in range(len(members)) if i not in seen and not members[i].see(Seen(ensemble.state(i)))
-                ]
-                members[:] = [member for i, member in enumerate(members) if i not in gone] + came
+                unseen = [i for i in range(len(members)) if i not in seen]
+                gone += [i for i in unseen if not members[i].see(Seen(ensemble.state(i)))]
+                members[:] = [member for i, member in enumerate(members) if i not in gone]
+                return
+            if is_tick and (came := self._newcomers(len(members))):
+                members += came
                 return
 
     def _rows(self, members: Sequence[Member], ensemble: Ensemble | Alone, seen: Sequence[int]) -> dict[int, Ready]:
