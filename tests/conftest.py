@@ -3,6 +3,7 @@
 import os
 
 import hypothesis
+import jaxtyping
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
@@ -25,6 +26,13 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 LONGEST = "test_train.py"
 """Its step through grokking takes minutes on one core: begun last, the other cores would wait for it."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Shapes and types are checked call by call in unit tests; where whole runs are trained, a third of the time would
+    go to that."""
+    jaxtyping.config.update("jaxtyping_disable", "unit" not in item.path.parts)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -158,8 +158,8 @@ def _usual_cause(name: str, error: BaseException) -> str:
     said = one_line(error)
     if chosen := re.search(r"Could not find 'experiment/(\w+)/(\w+)'", said):
         return f"; an experiment's defaults list says override /{chosen[1]}: {chosen[2]}"
-    if members := [known for known in flat(RunConfig()) if known.startswith(f"{name}.")]:
-        return ": " + ", ".join(members)
+    if said.endswith(_SEVERAL):
+        return ": " + ", ".join(known for known in flat(RunConfig()) if known.startswith(f"{name}."))
     if not re.search(r"Key '.*' (not in '|is not in struct)", said):
         return ""
     full_key = re.search(r"full_key: (\S+)", f"{error} {error.__cause__}")
@@ -190,6 +190,7 @@ def _did_you_mean(name: str) -> str:
 
 
 _NAME_VALUE = "a setting is given as name=value"
+_SEVERAL = "it holds several settings, name one of them"
 _HYDRAS_ADVICE = (
     "full_key:", "object_type=", "reference_type=", "To append to your config", "Error merging", "Could not override",
     "Error parsing override", "See https:",
@@ -206,7 +207,7 @@ _REWORDED = (
         r"Invalid value assigned: (\w+) is not a ListConfig, list or tuple\.?",
         r"a list is asked for, [one,two], got a \1",
     ),
-    (r"Invalid type assigned: \w+ is not a subclass of \w+Config\..*", "it holds several settings, name one of them"),
+    (r"Invalid type assigned: \w+ is not a subclass of \w+Config\..*", _SEVERAL),
     (r"Value '(\d+)\.0' of type 'float' could not be converted to Integer", r"\g<0>; write \1"),
 )
 
