@@ -30,8 +30,8 @@ LONGEST = "test_train.py"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Shapes and types are checked call by call in unit tests; where whole runs are trained, a third of the time would
-    go to that."""
+    """Shapes and types are checked call by call in unit tests; where whole runs are trained, that would take a third
+    of the time."""
     jaxtyping.config.update("jaxtyping_disable", "unit" not in item.path.parts)
 
 
