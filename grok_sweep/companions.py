@@ -61,6 +61,13 @@ def compatible_key(settings: Mapping[str, Any]) -> Key | None:
     return (*(settings[name] for name in AGREE), settings["optimizer.momentum"] > 0)
 
 
+def _in_groups(sizes: Sequence[int]) -> str:
+    if len(sizes) == 1:
+        return ""
+    of = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+    return f", in {len(sizes)} groups of {of} that agree in shape and step"
+
+
 def together_in_words(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Of runs whose settings ask for company: how many fit together, and which train by themselves for what."""
     asking = [settings for settings in runs if settings.get("ensemble.size", "1") != "1"]
@@ -72,7 +79,6 @@ def together_in_words(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     found = []
     if groups:
         most = "as many as pay" if size == "auto" else f"{size} at most"
-        kinds = "" if len(groups) == 1 else f" in {len(groups)} kinds that differ in shape or step"
-        found.append(f"{groups.total()} can train together{kinds}, in a worker {most}")
+        found.append(f"{groups.total()} can train together{_in_groups(list(groups.values()))}, in a worker {most}")
     found += [f"{n} train alone ({why})" for why, n in alone.most_common()]
     return [f"ensemble.size={size}: " + "; ".join(found)]
