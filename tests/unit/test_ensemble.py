@@ -154,16 +154,11 @@ def test_what_trains_alone_says_for_which_setting():
 def test_a_launch_says_how_many_can_train_together_and_which_cannot():
     plain = flat(resolved(from_flat(SMALL | {"ensemble.size": "4"})))
     assert together_in_words([plain] * 3) == ["ensemble.size=4: 3 can train together, in a worker 4 at most"]
-    others = [
-        plain | {"model.norm": "layer"},
-        plain | {"data.p": 17},
-        plain | {"compile": True},
-        plain | {"model.norm": "layer"},
-    ]
-    (line,) = together_in_words([plain, *others])
+    others = [{"model.norm": "layer"}, {"data.p": 17}, {"compile": True}, {"model.norm": "layer"}]
+    (line,) = together_in_words([plain, plain, *(plain | other for other in others)])
     assert line == (
-        "ensemble.size=4: 2 can train together in 2 kinds that differ in shape or step, in a worker 4 at most; "
-        "2 train alone (model.norm=layer); 1 train alone (compile=true)"
+        "ensemble.size=4: 3 can train together, in 2 groups of 1 to 2 that agree in shape and step, in a worker 4 at "
+        "most; 2 train alone (model.norm=layer); 1 train alone (compile=true)"
     )
     auto = plain | {"ensemble.size": "auto"}
     assert together_in_words([auto]) == ["ensemble.size=auto: 1 can train together, in a worker as many as pay"]
