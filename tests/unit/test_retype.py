@@ -72,6 +72,13 @@ def test_so_does_the_command_on_a_sweeps_page(ask, tmp_path, words: list[str]) -
     assert again.settings == run.settings
 
 
+def test_a_run_that_was_trained_with_others_is_trained_by_itself(ask, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = ask(["sweep=s", "p=31", "ensemble.size=4"])
+    assert run.settings["ensemble.size"] == "4"
+    assert alone(SweepDir("runs/s"), run).endswith("launch.py p=31 sweep=s")
+
+
 def test_a_sweep_under_runs_needs_no_root(ask, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     command = alone(SweepDir("runs/s"), ask(["sweep=s", "p=31"]))

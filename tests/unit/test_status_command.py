@@ -12,12 +12,14 @@ from synthetic_sweep import FAILURES, Counts, synthetic_sweep
 
 from grok_sweep.__main__ import main
 from grok_sweep.commands.paths import trained_at
-from grok_sweep.config import MeasuresConfig
+from grok_sweep.commands.status import _workers
+from grok_sweep.config import MeasuresConfig, flat
 from grok_sweep.measures.table import MEASURES
-from grok_sweep.store import RunDir, State, SweepDir
+from grok_sweep.store import PlannedRun, RunDir, State, SweepDir
 from grok_sweep.sweep.cancel import ask_to_stop
+from grok_sweep.sweep.claims import Holder
+from grok_sweep.sweep.survey import Pace, Seen, runs_per_hour, seconds_left, survey
 from grok_sweep.sweep.survey import pace as pace_of
-from grok_sweep.sweep.survey import runs_per_hour, seconds_left, survey
 from grok_sweep.sweep.worker import work
 
 COUNTS = Counts(running=3, dead=2, failed=7, diverged=4, interrupted=5, planned=6)
@@ -62,6 +64,19 @@ def test_every_state_is_counted_and_who_works_is_named(sweep: SweepDir, capsys, 
     at_work = lines[lines.index(told) + 2 :][:3]
     assert all("7500/15000" in line for line in at_work)
     assert any("left by workers that died: 2" in line for line in lines)
+
+
+def test_the_runs_of_one_worker_stand_together() -> None:
+    held = [("a", 12), ("b", 7), ("c", 12), ("d", 7)]
+    runs = {run_id: PlannedRun(run_id, flat(small_config()), {}) for run_id, _ in held}
+    status = {"state": "running", "step": 5, "n_steps": 200}
+    paces = [
+        Pace(Seen(runs[run_id], status, Holder("here", "m", pid, "1", "t", 0, 1.0)), {"step": 5}, 10.0)
+        for run_id, pid in held
+    ]
+    said = _workers(paces, None)
+    assert said[1] == "at work: 2 on here, with 4 runs"
+    assert [line.split()[0] for line in said[3:]] == ["b", "d", "a", "c"]
 
 
 def test_runs_cancelled_since_the_last_launch_are_said_to_wait(tmp_path: Path, capsys) -> None:
