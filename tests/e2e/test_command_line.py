@@ -253,8 +253,9 @@ def test_a_sweep_with_a_run_that_fails(launch: Launch, tmp_path: Path) -> None:
     again = launch(*arguments)
     assert again.returncode == 1
     assert "starts" not in again.stdout
-    retried = launch(*arguments, "retry=failed")
+    retried = launch(*arguments, "retry=failed", "ensemble.size=2")
     assert retried.returncode == 0, retried.stdout
+    assert "ensemble.size=2: 1 can train together, in a worker 2 at most" in retried.stdout
     assert "3 runs in runs/default: 3 to train" not in retried.stdout
     assert "3 runs in runs/default: 1 to train, 2 finished before; workers: 1" in retried.stdout
     assert "3 runs in runs/default: 3 done" in retried.stdout

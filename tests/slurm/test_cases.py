@@ -312,7 +312,8 @@ def test_usr2_to_a_worker_of_four(ensembles: Sweep):
 def test_scancel_of_one_worker_of_four(ensembles: Sweep):
     """The other one takes them over, once its own four are done."""
     sweep = ensembles
-    sweep.launch("seed=range(0,8)", workers(2))
+    said = sweep.launch("seed=range(0,8)", workers(2))
+    assert "ensemble.size=4: 8 can train together, in a worker 4 at most" in said
     sweep.until_checkpoints(8)
     victim, other = sweep.jobs()
     sweep.slurm("scancel", victim)

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 from small_runs import small_config
 
-from grok_sweep.config import LoggerConfig, LoggerKind, ModelConfig, RunConfig, SnapshotsConfig, flat, run_id
+from grok_sweep.config import (
+    EnsembleConfig,
+    LoggerConfig,
+    LoggerKind,
+    ModelConfig,
+    Norm,
+    RunConfig,
+    SnapshotsConfig,
+    flat,
+    run_id,
+)
 from grok_sweep.run import Hooks, run_one
 from grok_sweep.store import PlannedRun, State, SweepDir
 from grok_sweep.sweep import estimate as estimate_module
@@ -60,6 +70,18 @@ def test_every_fate_is_told_under_a_heading_and_counted(tmp_path: Path, capsys: 
     ]
     again = printed(dataclasses.replace(plan, options=SweepOptions(retry=Retry.failed)), capsys)
     assert again[2].split()[2:] == ["failed", "run"]
+
+
+def test_of_runs_that_ask_for_company_it_is_said_who_gets_it(tmp_path: Path, capsys) -> None:
+    ensemble = EnsembleConfig(size="4")
+    alone = small_config(model=ModelConfig(d_model=16, norm=Norm.layer), ensemble=ensemble)
+    lines = printed(plan_of(tmp_path, [*seeds(3, ensemble=ensemble), alone]), capsys)
+    assert lines[-4:] == [
+        "cost of 4",
+        "ensemble.size=4: 3 can train together, in a worker 4 at most; 1 train alone (model.norm=layer)",
+        "(times and core-hours are those of runs trained one by one)",
+        "dry_run=true: nothing was started or written",
+    ]
 
 
 def test_of_ten_thousand_runs_a_few_stand_for_all_and_the_lines_fit(
