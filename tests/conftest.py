@@ -24,8 +24,8 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return None if asked else (os.cpu_count() or 1) + 1
 
 
-LONGEST = "test_train.py"
-"""Its step through grokking takes minutes on one core: begun last, the other cores would wait for it."""
+LONGEST = "test_kill.py"
+"""Two minutes on one core: begun last, the other cores would wait for it."""
 
 
 @pytest.hookimpl(tryfirst=True)
