@@ -80,7 +80,7 @@ class Waiting:
 
     Attributes:
         state: the last one that it has seen.
-        row: what a row of that state is to be made of; None where none is due, or it cannot be measured with others.
+        row: what a row of that state is to be made of; None where none is due.
     """
 
     fixed: train.Setup

@@ -7,7 +7,6 @@ product of its own.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -79,17 +78,11 @@ def fit_loss(evaluation: Evaluation, key_freqs: list[int] | None = None) -> Tens
         key_freqs: K; default: this network's own (online K), by the largest gap.
     """
     is_key = evaluation.chosen(key_freqs)
-    falls = _cosines(evaluation.group.n).to(is_key.device)[:, 1:] - 1
+    waves = fourier.basis(evaluation.group.n, is_key.device)[1::2]
+    falls = (waves / waves[:, :1])[:, 1:] - 1  # cos w_k x - 1
     wrong = torch.where(is_key, _alphas(evaluation), 0.0) @ falls
     loss = wrong.logsumexp(0)
     return where_defined(is_key.any(), torch.logaddexp(loss, torch.zeros_like(loss)))
-
-
-@lru_cache(maxsize=8)
-def _cosines(n: int) -> Float[Tensor, "n_freqs n"]:
-    """cos w_k x for k = 1, 2, … and x = 0..n-1."""
-    products = fourier.frequencies(n)[:, None] * torch.arange(n) % n
-    return (2 * math.pi / n * products.double()).cos()
 
 
 @told_as(number_or_none)

@@ -72,11 +72,6 @@ def largest_gap(delta: Float[Tensor, " n_freqs"]) -> Gap:
     return Gap(is_above, torch.where(is_defined, gaps.amax(), 0.0))
 
 
-def by_largest_gap(delta: Float[Tensor, " n_freqs"]) -> KeyFrequencies:
-    """The same as numbers of Python."""
-    return largest_gap(delta).told()
-
-
 WITHOUT_WEAKEST, WITH_NEXT = "without_weakest", "with_next"
 
 

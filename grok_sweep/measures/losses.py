@@ -129,7 +129,7 @@ def excluded_loss_max(evaluation: Evaluation) -> Tensor:
 def key_freqs(evaluation: Evaluation) -> Tensor:
     """This network's own key frequencies, sorted; None where the gap is below 1.5 decades.
 
-    All above the largest gap in log10(excluded_k - train_loss): see `by_largest_gap`. Sees train pairs, and through
+    All above the largest gap in log10(excluded_k - train_loss): see `largest_gap`. Sees train pairs, and through
     the coefficients test inputs. Ours; the paper reads them off a figure (section 4.1).
     """
     return evaluation.gap.is_key

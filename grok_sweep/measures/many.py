@@ -8,7 +8,7 @@ measures: their formulas, taken by torch.vmap.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -44,7 +44,7 @@ def ready(wanted: Sequence[Wanted], states: Sequence[TrainState]) -> list[Ready]
     """The rows of these states, each of one network after an update: what each has by itself, to rounding."""
     kinds: dict[Hashable, list[int]] = {}
     for i, one in enumerate(wanted):
-        kinds.setdefault(_kind(one), []).append(i)
+        kinds.setdefault(one.kind, []).append(i)
     weights = torch.stack([state.weights for state in states])
     norms, on_host = _norms(states, weights), weights.cpu()
     found: dict[int, Ready] = {}
@@ -55,15 +55,6 @@ def ready(wanted: Sequence[Wanted], states: Sequence[TrainState]) -> list[Ready]
                 row = in_row(states[i].step, values.always, norms[i], weights_hash(on_host[i]))
                 found[i] = Ready(row, values.measured, values.vectors)
     return [found[i] for i in range(len(wanted))]
-
-
-def _kind(wanted: Wanted) -> Hashable:
-    """Runs that agree in this are measured at once; weights, splits and labels may differ."""
-    model = replace(wanted.network.config, init_seed=0, init_scale=1.0)
-    return (
-        astuple(model), wanted.network.p, wanted.operation, wanted.task.set_names, tuple(wanted.names), wanted.loss,
-        wanted.loss_dtype,
-    )  # fmt: skip
 
 
 def _norms(states: Sequence[TrainState], weights: Float[Tensor, "n_networks n_parameters"]) -> list[dict[str, float]]:

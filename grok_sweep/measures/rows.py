@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -45,6 +45,15 @@ class Wanted:
         operation = (data.operation, data.split_seed) if data.operation == "random" else (data.operation,)
         names = tuple(config.measures.names)
         return Wanted(task, fixed.network, fixed.shapes, names, config.loss, fixed.loss_dtype, operation)
+
+    @cached_property
+    def kind(self) -> Hashable:
+        """Rows of runs that agree in this can be measured at once; weights, splits and labels may differ."""
+        model = replace(self.network.config, init_seed=0, init_scale=1.0)
+        return (
+            astuple(model), self.network.p, self.operation, self.task.set_names, tuple(self.names), self.loss,
+            self.loss_dtype,
+        )  # fmt: skip
 
 
 class Row:

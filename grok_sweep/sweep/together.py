@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -146,8 +146,9 @@ class Together:
             done += n_steps
             is_tick = self._stop() or time.monotonic() - ticked >= TICK_S
             seen = [i for i, left in enumerate(due) if is_tick or left == n_steps]
-            rows = self._rows(members, ensemble, seen)
-            gone = [i for i in seen if not members[i].see(Seen(ensemble.state(i), rows.get(i)))]
+            states = {i: ensemble.state(i) for i in seen}
+            rows = self._rows(members, states)
+            gone = [i for i in seen if not members[i].see(Seen(states[i], rows.get(i)))]
             if is_tick:
                 ticked = time.monotonic()
             if seen:
@@ -162,12 +163,11 @@ class Together:
                 members += came
                 return
 
-    def _rows(self, members: Sequence[Member], ensemble: Ensemble | Alone, seen: Sequence[int]) -> dict[int, Ready]:
+    def _rows(self, members: Sequence[Member], states: Mapping[int, TrainState]) -> dict[int, Ready]:
         """The rows that are due in these members' states, where it pays to measure them at once."""
         if members[0].waiting.state.weights.device.type not in MEASURED_AT_ONCE:
             return {}
-        states = {i: ensemble.state(i) for i in seen}
-        due = {i: row for i in seen if (row := members[i].waiting.row) and members[i].wants_row(states[i])}
+        due = {i: row for i in states if (row := members[i].waiting.row) and members[i].wants_row(states[i])}
         return dict(zip(due, ready([*due.values()], [states[i] for i in due]), strict=True)) if due else {}
 
     def _note(self, members: Sequence[Member], ensemble: Ensemble | Alone) -> None:

@@ -12,7 +12,7 @@ from grok_sweep import fourier, train
 from grok_sweep.config import DataConfig, ModelConfig, RunConfig, resolved
 from grok_sweep.measures import attention, collapse, energy, fit, losses, sparsity
 from grok_sweep.measures.evaluation import Evaluation, evaluate
-from grok_sweep.measures.frequencies import LEAST_GAP, by_largest_gap, neighbours
+from grok_sweep.measures.frequencies import LEAST_GAP, largest_gap, neighbours
 from grok_sweep.measures.rows import measured, row
 from grok_sweep.measures.table import MEASURES
 from grok_sweep.models.parameters import unflatten
@@ -299,7 +299,7 @@ def test_softmax_collapse_is_a_share_of_the_train_pairs():
 
 
 def gap_of(*deltas: float):
-    return by_largest_gap(torch.tensor(deltas, dtype=torch.float64))
+    return largest_gap(torch.tensor(deltas, dtype=torch.float64)).told()
 
 
 def test_gap_takes_all_above_the_largest_gap():
